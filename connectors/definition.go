@@ -1,0 +1,111 @@
+// Package connectors is the seam between the engine and the apps and destinations it talks to.
+//
+// A connector knows nothing of Temporal and nothing of the rest of Tributary; it imports this package
+// only. Adding one is a package with a Definition plus one line in builtin.
+package connectors
+
+import (
+	"context"
+	"encoding/json"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+)
+
+// Definition describes a connector and opens it. One connector may be a source and a destination.
+type Definition struct {
+	// Name is what integration files say: lower case, digits and dashes.
+	Name  string
+	Title string
+	// Doc is a paragraph for `starter connectors describe`.
+	Doc string
+	// Settings is a zero value of the struct that a block's `settings` decode into, nil for none; Connection
+	// the same for stored credentials. Fields carry `json` names and `jsonschema` tags (description, required,
+	// enum, default, minimum); a field that is secret has `format=password`.
+	Settings   any
+	Connection any
+	// Streams lists the source's streams; AnyStream means that the block names them freely.
+	Streams   []Stream
+	AnyStream bool
+	// AppWide says that all installations share one webhook URL and Received.Accounts tells them apart.
+	AppWide bool
+	// OpenSource opens what implements Source, Receiver or both, and perhaps Subscriber and Checker; nil for a pure
+	// destination. It validates the config and does no I/O.
+	OpenSource func(Config) (any, error)
+	// Polls and Receives say what OpenSource's value implements.
+	Polls, Receives bool
+	// OpenDestination opens a destination, perhaps a Checker; nil for a pure source. It may open pools but makes no round trip.
+	OpenDestination func(Config) (Destination, error)
+	// Modes lists the modes that the destination can do, the default first.
+	Modes []Mode
+	// AccountOf, for sources, names the app's account that a connection belongs to (a shop's domain, a portal ID):
+	// budgets are shared by it and app-wide deliveries are routed by it. Nil: no such thing.
+	AccountOf func(connection json.RawMessage) string
+	// Budget bounds how the account may be called; zero = unlimited.
+	Budget Budget
+}
+
+// Stream is a collection that a source offers.
+type Stream struct {
+	Name string
+	Doc  string
+	// Polls and Receives say which triggers deliver it.
+	Polls, Receives bool
+}
+
+// Budget is what an app allows one account: Calls per Per, and Concurrent at once; 0 = unbounded.
+type Budget struct {
+	Calls      int
+	Per        time.Duration
+	Concurrent int
+}
+
+// Config is what a connector is opened with.
+type Config struct {
+	// Settings and Connection are JSON, already valid against the schemas of the Definition's types; Connection is nil
+	// where the block has none.
+	Settings   json.RawMessage
+	Connection json.RawMessage
+	// Mode and Layout are the block's, for destinations.
+	Mode   Mode
+	Layout string
+	Env    Env
+}
+
+// Env is what the engine lends to connectors.
+type Env struct {
+	// Log never gets a secret or a payload.
+	Log *slog.Logger
+	// Transport is for requests to vendors' well-known hosts and to the operator's own servers.
+	Transport http.RoundTripper
+	// Networks are the networks inside the operator's own that a URL given by a user may lead to, although such
+	// addresses are refused otherwise. Empty: none.
+	Networks []*net.IPNet
+	// Dir is where a local file without an absolute path lives.
+	Dir string
+	// Now is the clock; nil = time.Now.
+	Now func() time.Time
+}
+
+// Time reads the clock.
+func (e Env) Time() time.Time {
+	if e.Now != nil {
+		return e.Now()
+	}
+	return time.Now()
+}
+
+// Logger never returns nil.
+func (e Env) Logger() *slog.Logger {
+	if e.Log != nil {
+		return e.Log
+	}
+	return slog.New(slog.DiscardHandler)
+}
+
+// CheckFunc lets a function be a Checker.
+type CheckFunc func(context.Context) error
+
+// Check calls f.
+func (f CheckFunc) Check(ctx context.Context) error { return f(ctx) }

@@ -1,0 +1,110 @@
+package connectors
+
+import (
+	"context"
+	"net/http"
+	"time"
+)
+
+// Source reads a stream of an app. The engine calls it from several goroutines at once.
+type Source interface {
+	// Fetch returns the next page of a stream. It is a pure read: the same request gives the same
+	// records or more. It does not retry, sleep or write; it returns an *Error and the engine decides.
+	// It honours ctx and holds no more than one page in memory.
+	Fetch(ctx context.Context, req FetchRequest) (Page, error)
+}
+
+// FetchRequest asks for one page.
+type FetchRequest struct {
+	Stream string
+	// Cursor is the Cursor of the page before, nil for the first page ever. Only the source reads it.
+	Cursor []byte
+	// Since, with a nil Cursor, leaves out what was last changed before; zero = from the beginning.
+	// A source that can't filter by time returns everything.
+	Since time.Time
+	// Limit is the page size wanted; a source takes the app's maximum where that is smaller. 0 = the
+	// source's own default.
+	Limit int
+}
+
+// Page is what one Fetch found.
+type Page struct {
+	Records []Record
+	// Cursor continues after this page; not nil. With More false it is where the next poll starts:
+	// usually a little before the newest change seen (an overlap), for changes that the app indexes late.
+	Cursor []byte
+	// More says that another page is ready now. A page may be empty and still have More.
+	More bool
+	// OverlapFrom is the OccurredAt from which a later Fetch may return records again that this or an
+	// earlier page had. The engine remembers the IDs of the records since then and drops them when they
+	// come again (I6). Zero: nothing comes again.
+	OverlapFrom time.Time
+}
+
+// Receiver is a source that can be pushed to.
+type Receiver interface {
+	// Receive authenticates the raw bytes before it parses them. A wrong, missing or stale signature,
+	// or a missing secret, is an *Error of kind Unauthorized (the sender gets 401); a body that is
+	// authentic but can't be understood is Invalid (400). Fast, no I/O, called from many goroutines.
+	Receive(ctx context.Context, d Delivery) (Received, error)
+}
+
+// Delivery is one webhook request as it came.
+type Delivery struct {
+	Method string
+	// URL is the public URL that the sender called, with query.
+	URL        string
+	Header     http.Header
+	Body       []byte
+	ReceivedAt time.Time
+}
+
+// Received is what an authentic delivery holds.
+type Received struct {
+	Records []Record
+	// Accounts, for an app-wide URL, names for each record the app's account that it belongs to; nil
+	// where the URL belongs to one installation.
+	Accounts []string
+	// Reply, when set, is sent instead of an empty 200: the answer to a challenge. It is sent only
+	// after the records, if any, are durable.
+	Reply *Reply
+}
+
+// Reply is an HTTP answer to a webhook sender.
+type Reply struct {
+	Status      int
+	ContentType string
+	Body        []byte
+}
+
+// Subscriber registers the app's webhooks at install, repairs them while running and removes them at
+// uninstall. All three are idempotent. A source whose webhooks are set up by hand is no Subscriber.
+type Subscriber interface {
+	// Subscribe makes the app call req.URL for req.Streams: it creates what is missing, leaves what is
+	// right, and removes subscriptions of that URL for other streams.
+	Subscribe(ctx context.Context, req SubscribeRequest) ([]Subscription, error)
+	// Subscriptions lists what the app now has for req.URL.
+	Subscriptions(ctx context.Context, req SubscribeRequest) ([]Subscription, error)
+	// Unsubscribe removes everything that calls req.URL; nothing to remove is success.
+	Unsubscribe(ctx context.Context, req SubscribeRequest) error
+}
+
+// SubscribeRequest names the webhooks of one installation, or of an app where Definition.AppWide.
+type SubscribeRequest struct {
+	URL     string
+	Streams []string
+}
+
+// Subscription is a webhook that the app has registered.
+type Subscription struct {
+	ID     string
+	Stream string
+	// Topic is the app's own name of it.
+	Topic string
+}
+
+// Checker proves credentials and settings and changes nothing. What opens as a Source, Receiver or
+// Destination may implement it; the message of its *Error says what to grant or correct.
+type Checker interface {
+	Check(ctx context.Context) error
+}
