@@ -1,0 +1,263 @@
+package activities
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"sync"
+	"time"
+
+	"go.temporal.io/sdk/activity"
+
+	"tributary/connectors"
+	"tributary/internal/block"
+	"tributary/internal/segment"
+)
+
+const (
+	// A segment of a poll is sealed at this size, so that none is large to load and a killed worker repeats little.
+	segmentBytes   = 16 << 20
+	segmentRecords = 25_000
+	// pageTimeout bounds one page: an app that hangs does not eat the whole chunk.
+	pageTimeout = 60 * time.Second
+)
+
+// fetching is a chunk under way.
+type fetching struct {
+	a   *Activities
+	in  FetchInput
+	src block.Source
+
+	cursor []byte
+	// overlap are the records that may come again (I6); came are those that webhooks brought, extra those that no
+	// webhook had brought when a poll found them.
+	overlap, came, extra memory
+	extraGrew            bool
+
+	builder *segment.Builder
+	// unsealed says that pages were read since the last seal.
+	unsealed bool
+	records  int
+	bytes    int64
+
+	mu  sync.Mutex // guards out, which the heartbeat reads
+	out FetchOutput
+}
+
+// Fetch reads pages of a stream up to a budget and seals their records into segments. What is sealed is never lost: an
+// error after progress returns the progress, and a killed attempt's heartbeat hands it to the next.
+func (a *Activities) Fetch(ctx context.Context, in FetchInput) (FetchOutput, error) {
+	f := &fetching{a: a, in: in, builder: segment.NewBuilder()}
+	if activity.HasHeartbeatDetails(ctx) {
+		if err := activity.GetHeartbeatDetails(ctx, &f.out); err != nil {
+			f.out = FetchOutput{}
+		}
+	}
+	stop := pulse(ctx, func() any { return f.progress() })
+	defer stop()
+	err := f.run(ctx)
+	out := f.progress()
+	out.Failure = NewFailure("fetch "+in.Stream, err)
+	return out, nil
+}
+
+// progress is what is sealed so far.
+func (f *fetching) progress() FetchOutput {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	out := f.out
+	out.Segments = append([]segment.Ref(nil), out.Segments...)
+	return out
+}
+
+func (f *fetching) run(ctx context.Context) (err error) {
+	if f.src, err = f.a.Blocks.Source(ctx, f.in.Integration, f.in.Revision, f.in.User); err != nil {
+		return err
+	}
+	source, ok := f.src.Value.(connectors.Source)
+	if !ok {
+		return connectors.Errorf(connectors.Invalid, "", "%s can't be polled", f.src.Definition.Name)
+	}
+	if err := f.resume(ctx); err != nil {
+		return err
+	}
+	defer func() {
+		// What was read before an error is sealed too: coming again then starts after it.
+		if serr := f.seal(ctx, f.out.More); serr != nil && err == nil {
+			err = serr
+		}
+	}()
+	until := time.Now().Add(f.in.Time)
+	for f.records < f.in.Records && f.bytes < f.in.Bytes && time.Now().Before(until) {
+		if err := f.budget(ctx); err != nil {
+			return err
+		}
+		page, err := f.page(ctx, source)
+		if err != nil {
+			return err
+		}
+		f.take(page)
+		if f.builder.Bytes() >= segmentBytes || f.builder.Len() >= segmentRecords {
+			if err := f.seal(ctx, page.More); err != nil {
+				return err
+			}
+		}
+		if !page.More {
+			return nil
+		}
+	}
+	return nil
+}
+
+// resume loads where to go on: where a killed attempt got to, or where the workflow says.
+func (f *fetching) resume(ctx context.Context) (err error) {
+	mark := f.in.Bookmark
+	if f.out.Bookmark.Object != "" || f.out.Bookmark.Inline != nil {
+		mark = f.out.Bookmark
+		for _, ref := range f.out.Segments {
+			f.records += ref.Records
+			f.bytes += ref.Bytes
+		}
+	}
+	if f.cursor, f.overlap, err = f.a.load(ctx, mark); err != nil {
+		return err
+	}
+	if !f.in.Reconcile {
+		return nil
+	}
+	name := f.in.Extra
+	if f.out.Extra != "" {
+		name = f.out.Extra
+	}
+	if f.extra, err = f.a.extras(ctx, name); err != nil {
+		return err
+	}
+	f.came, err = f.a.cameByWebhook(ctx, f.in)
+	return err
+}
+
+// budget takes one call of what the app allows the account.
+func (f *fetching) budget(ctx context.Context) error {
+	b := f.src.Definition.Budget
+	if b.Calls <= 0 || f.src.Account == "" {
+		return nil
+	}
+	granted, wait, err := f.a.Catalog.TakeCalls(ctx, f.src.Definition.Name+"/"+f.src.Account, b, 1, f.a.Env.Time())
+	if err != nil {
+		return storeError("take budget", err)
+	}
+	if granted < 1 {
+		return &connectors.Error{Kind: connectors.RateLimited, Message: "the account's budget is used up", Wait: wait}
+	}
+	return nil
+}
+
+func (f *fetching) page(ctx context.Context, source connectors.Source) (page connectors.Page, err error) {
+	ctx, cancel := context.WithTimeout(ctx, pageTimeout)
+	defer cancel()
+	defer guard(f.src.Definition.Name, &err)
+	page, err = source.Fetch(ctx, connectors.FetchRequest{Stream: f.in.Stream, Cursor: f.cursor, Since: f.in.Since})
+	if err != nil {
+		return page, err
+	}
+	if page.Cursor == nil {
+		return page, connectors.Errorf(connectors.Invalid, "", "%s gave a page without a cursor", f.src.Definition.Name)
+	}
+	if page.More && bytes.Equal(page.Cursor, f.cursor) {
+		return page, connectors.Errorf(connectors.Invalid, "", "the app's cursor repeats: reading on would never end")
+	}
+	return page, nil
+}
+
+// take adds a page's new records to the segment being built.
+func (f *fetching) take(page connectors.Page) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	now := f.a.Env.Time()
+	recent := now.Add(-extraAge)
+	for i := range page.Records {
+		r := &page.Records[i]
+		r.Stream, r.ReceivedAt = f.in.Stream, now
+		if r.ID == "" || len(r.ID) > connectors.MaxIDBytes {
+			r.ID = connectors.RecordID(r.Stream, r.Key, r.Version, r.Data)
+		}
+		id := fingerprintOf(r.ID)
+		if _, again := f.overlap[id]; again {
+			f.out.Repeated++
+			continue
+		}
+		if !page.OverlapFrom.IsZero() && (r.OccurredAt.IsZero() || !r.OccurredAt.Before(page.OverlapFrom)) {
+			at := r.OccurredAt
+			if at.IsZero() {
+				at = now
+			}
+			f.overlap[id] = at.UnixMicro()
+		}
+		if f.in.Reconcile && r.Version != 0 && r.Key != "" {
+			change := changeOf(r.Stream, r.Key, r.Version)
+			if _, came := f.came[change]; came {
+				f.out.Recognised++
+				continue
+			}
+			if r.OccurredAt.IsZero() || r.OccurredAt.After(recent) {
+				f.extra[change] = now.UnixMicro()
+				f.extraGrew = true
+			}
+		}
+		f.builder.Add(*r)
+		f.records++
+		f.bytes += int64(len(r.Data))
+	}
+	if !page.OverlapFrom.IsZero() {
+		f.overlap.forget(page.OverlapFrom)
+	}
+	f.cursor, f.unsealed = page.Cursor, true
+	f.out.Pages++
+	f.out.More = page.More
+}
+
+// seal makes what was read durable, in the order: segment, bookmark. A bookmark never stands for records that are not sealed.
+func (f *fetching) seal(ctx context.Context, more bool) error {
+	if !f.unsealed {
+		return nil
+	}
+	// An attempt that was told to stop still seals: what it has read is paid for.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
+	defer cancel()
+	var refs []segment.Ref
+	if f.builder.Len() > 0 {
+		ref, err := f.a.Segments.Seal(ctx, segment.Name{
+			Epoch: f.in.Epoch, Stream: f.in.Stream, Origin: Origin(PollOrigin, f.in.Suffix), Sequence: f.in.Chunk, Suffix: attempt(),
+		}, f.builder)
+		if err != nil {
+			return storeError("seal", err)
+		}
+		refs = append(refs, ref)
+	}
+	mark, err := f.a.save(ctx, f.in, f.cursor, f.overlap)
+	if err != nil {
+		return err
+	}
+	extra := ""
+	if f.extraGrew {
+		if extra, err = f.a.saveExtras(ctx, f.in, f.extra); err != nil {
+			return err
+		}
+		f.extraGrew = false
+	}
+	f.builder.Reset()
+	f.unsealed = false
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.out.Segments = append(f.out.Segments, refs...)
+	f.out.Bookmark, f.out.More = mark, more
+	if extra != "" {
+		f.out.Extra = extra
+	}
+	return nil
+}
+
+func fingerprintOf(id string) fingerprint {
+	h := sha256.Sum256([]byte(id))
+	return fingerprint(h[:16])
+}

@@ -1,0 +1,188 @@
+// Package block opens the blocks of a definition: a connector with the block's settings and the stored credentials of
+// whoever the block says, the user or the operator.
+package block
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"sync"
+
+	"tributary/connectors"
+	"tributary/internal/catalog"
+	"tributary/internal/integration"
+	"tributary/internal/vault"
+)
+
+// Opener opens sources and destinations. Safe for concurrent use.
+type Opener struct {
+	registry *connectors.Registry
+	catalog  *catalog.Catalog
+	vault    *vault.Vault
+	env      connectors.Env
+
+	mu    sync.Mutex
+	specs map[specKey]integration.Spec
+	pool  map[poolKey]*pooled
+}
+
+type specKey struct {
+	name     string
+	revision int
+}
+
+// New makes an Opener; Close ends what it holds open.
+func New(r *connectors.Registry, c *catalog.Catalog, v *vault.Vault, env connectors.Env) *Opener {
+	return &Opener{
+		registry: r, catalog: c, vault: v, env: env,
+		specs: make(map[specKey]integration.Spec), pool: make(map[poolKey]*pooled),
+	}
+}
+
+// Spec reads a revision of a definition; revisions never change, so it is read once. At most maxSpecs are remembered.
+func (o *Opener) Spec(ctx context.Context, name string, revision int) (integration.Spec, error) {
+	key := specKey{name, revision}
+	o.mu.Lock()
+	spec, ok := o.specs[key]
+	o.mu.Unlock()
+	if ok {
+		return spec, nil
+	}
+	stored, err := o.catalog.Integration(ctx, name, revision)
+	if err != nil {
+		return integration.Spec{}, unavailable("read definition", err)
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if len(o.specs) >= maxSpecs {
+		clear(o.specs)
+	}
+	o.specs[key] = stored.Spec
+	return stored.Spec, nil
+}
+
+const maxSpecs = 10_000
+
+// Source is an opened source block.
+type Source struct {
+	Value      any // a connectors.Source, Receiver, Subscriber, Checker: what the connector offers
+	Definition connectors.Definition
+	Spec       integration.Spec
+	// Account is the app's account that the connection belongs to, "" where there is no such thing.
+	Account string
+	// Version is that of the connection.
+	Version int64
+}
+
+// Source opens the source block of a definition for a user.
+func (o *Opener) Source(ctx context.Context, name string, revision int, user string) (Source, error) {
+	spec, err := o.Spec(ctx, name, revision)
+	if err != nil {
+		return Source{}, err
+	}
+	b := spec.Source
+	def, err := o.registry.Lookup(b.Connector)
+	if err != nil {
+		return Source{}, err
+	}
+	if def.OpenSource == nil {
+		return Source{}, connectors.Errorf(connectors.Invalid, "open source", "%s is no source", b.Connector)
+	}
+	conn, err := o.connection(ctx, def, Owner(b.Hidden, user), b.Connection)
+	if err != nil {
+		return Source{}, err
+	}
+	v, err := def.OpenSource(connectors.Config{Settings: b.Settings, Connection: conn.Secret, Env: o.envFor(def.Name)})
+	if err != nil {
+		return Source{}, connectors.AsError("open source "+b.Connector, err)
+	}
+	s := Source{Value: v, Definition: def, Spec: spec, Version: conn.Version}
+	if def.AccountOf != nil {
+		s.Account = def.AccountOf(conn.Secret)
+	}
+	return s, nil
+}
+
+// Owner is whose connection a block uses: the operator's where it is hidden from the user.
+func Owner(hidden bool, user string) string {
+	if hidden {
+		return vault.Operator
+	}
+	return vault.User(user)
+}
+
+// connection reads a block's credentials; a connector without any has none.
+func (o *Opener) connection(ctx context.Context, def connectors.Definition, owner, name string) (vault.Connection, error) {
+	if def.Connection == nil {
+		return vault.Connection{}, nil
+	}
+	if name == "" {
+		name = DefaultConnection
+	}
+	conn, err := o.vault.Get(ctx, owner, def.Name, name)
+	if isNotFound(err) {
+		return conn, connectors.Errorf(connectors.Unauthorized, "open "+def.Name,
+			"there is no connection %q of %s for %s; set it with `starter connection set`", name, owner, def.Name)
+	}
+	if err != nil {
+		return conn, unavailable("read connection", err)
+	}
+	return conn, nil
+}
+
+// DefaultConnection is the name of a connection that a block names none for.
+const DefaultConnection = "default"
+
+func (o *Opener) envFor(name string) connectors.Env {
+	env := o.env
+	env.Log = env.Logger().With("connector", name)
+	return env
+}
+
+// CheckConnection opens a stored connection by itself and asks the connector whether it works, as far as it can tell
+// without an integration's settings.
+func (o *Opener) CheckConnection(ctx context.Context, owner, connector, name string) error {
+	def, err := o.registry.Lookup(connector)
+	if err != nil {
+		return err
+	}
+	conn, err := o.connection(ctx, def, owner, name)
+	if err != nil {
+		return err
+	}
+	cfg := connectors.Config{Settings: json.RawMessage(`{}`), Connection: conn.Secret, Layout: connectors.LayoutRaw, Env: o.envFor(def.Name)}
+	var v any
+	if def.OpenSource != nil {
+		v, err = def.OpenSource(cfg)
+	} else {
+		cfg.Mode = def.Modes[0]
+		var d connectors.Destination
+		if d, err = def.OpenDestination(cfg); err == nil {
+			defer d.Close()
+			v = d
+		}
+	}
+	if err != nil {
+		return connectors.AsError("open "+connector, err)
+	}
+	return check(ctx, connector, v)
+}
+
+// check asks what was opened whether it works.
+func check(ctx context.Context, name string, v any) (err error) {
+	defer Guard(name, &err)
+	if c, ok := v.(connectors.Checker); ok {
+		return c.Check(ctx)
+	}
+	return nil
+}
+
+// Check asks the source whether it works.
+func (s Source) Check(ctx context.Context) error { return check(ctx, s.Spec.Source.Connector, s.Value) }
+
+// Guard turns a connector's panic into an error, so that the worker lives.
+func Guard(name string, err *error) {
+	if p := recover(); p != nil {
+		*err = connectors.Errorf(connectors.Unknown, name, "the connector panicked: %s", connectors.Clip(fmt.Sprintf("%T", p), 100))
+	}
+}

@@ -1,0 +1,290 @@
+package workflows
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"go.temporal.io/sdk/temporal"
+	"go.temporal.io/sdk/workflow"
+
+	"tributary/activities"
+)
+
+// Updates accept at once, return their operation's ID and are done by the loop: none of them holds up
+// continue-as-new. The ID is the Update's own, so that a repeated Update is recognised.
+
+// Accepted is what every Update returns.
+type Accepted struct {
+	Operation string `json:"operation"`
+	Note      string `json:"note,omitempty"`
+}
+
+// PauseRequest pauses: nothing is read or written, webhooks are kept.
+type PauseRequest struct {
+	Reason string `json:"reason,omitempty"`
+}
+
+// ResumeRequest resumes what was paused and tries again what had stopped. Lane or stream names narrow it to those.
+type ResumeRequest struct {
+	Only []string `json:"only,omitempty"`
+}
+
+// StreamsRequest names streams; none = all.
+type StreamsRequest struct {
+	Streams []string  `json:"streams,omitempty"`
+	Since   time.Time `json:"since,omitzero"` // backfill only
+}
+
+// FlushRequest delivers now what waits for a batch to fill; Lanes none = all.
+type FlushRequest struct {
+	Lanes []string `json:"lanes,omitempty"`
+}
+
+// RedeliverRequest sends quarantined records again; IDs none = all of the lane.
+type RedeliverRequest struct {
+	Lane string  `json:"lane"`
+	IDs  []int64 `json:"ids,omitempty"`
+}
+
+const maxRedeliverIDs = 1000
+
+// handle registers the Updates and the Query.
+func (r *run) handle() error {
+	if err := workflow.SetQueryHandler(r.ctx, StatusQuery, func() (Status, error) { return r.status(), nil }); err != nil {
+		return err
+	}
+	return firstError(
+		update(r, PauseUpdate, r.checkOpen, func(op *Operation, req PauseRequest) {
+			r.state.Paused, r.state.PauseReason, op.Done = true, req.Reason, true
+		}),
+		update(r, ResumeUpdate, nil, func(op *Operation, req ResumeRequest) {
+			r.resume(req.Only)
+			op.Done = true
+		}),
+		update(r, PollUpdate, r.checkPolls, func(op *Operation, req StreamsRequest) {
+			for _, s := range r.named(req.Streams) {
+				s.Trouble = Trouble{}
+				if !s.Mid {
+					s.Next = r.now()
+				}
+				op.Streams = append(op.Streams, s.Name)
+			}
+		}),
+		update(r, BackfillUpdate, r.checkPolls, func(op *Operation, req StreamsRequest) {
+			for _, s := range r.named(req.Streams) {
+				_, busy := r.fetching[s.Name]
+				s.Trouble, s.Bookmark, s.Since, s.Mid, s.Restart = Trouble{}, activities.Bookmark{}, req.Since, false, busy
+				s.Next = r.now()
+				op.Streams = append(op.Streams, s.Name)
+			}
+		}),
+		update(r, FlushUpdate, r.checkFlush, func(op *Operation, req FlushRequest) {
+			op.Until = r.state.Head
+			for _, l := range r.state.Lanes {
+				if len(req.Lanes) == 0 || slices.Contains(req.Lanes, l.Name) {
+					l.Flush, l.RetryAt = r.state.Head, time.Time{}
+				}
+			}
+		}),
+		update(r, ReconfigureUpdate, r.checkPlan, func(op *Operation, p Plan) {
+			r.adoptPlan(p)
+			op.Done = true
+		}),
+		update(r, RedeliverUpdate, r.checkRedeliver, func(op *Operation, req RedeliverRequest) {
+			r.state.Requeue = append(r.state.Requeue, Requeue{Operation: op.ID, Lane: req.Lane, IDs: req.IDs})
+		}),
+		update(r, UninstallUpdate, nil, func(op *Operation, _ struct{}) {
+			if r.state.Closing != nil {
+				op.Note = "it is being uninstalled already"
+				return
+			}
+			r.state.Closing = &Closing{At: r.now(), Operation: op.ID}
+			r.state.Paused = false
+			if r.state.Phase == Running {
+				r.state.Phase = Uninstall
+			}
+			for _, l := range r.state.Lanes { // one more try of everything, however it stands
+				l.RetryAt, l.Stopped = time.Time{}, false
+			}
+		}),
+	)
+}
+
+// update registers one Update. Its handler never yields.
+func update[T any](r *run, name string, validate func(T) error, apply func(*Operation, T)) error {
+	o := workflow.UpdateHandlerOptions{Description: name}
+	if validate != nil {
+		o.Validator = validate
+	}
+	return workflow.SetUpdateHandlerWithOptions(r.ctx, name, func(ctx workflow.Context, req T) (Accepted, error) {
+		id := workflow.GetCurrentUpdateInfo(ctx).ID
+		for _, op := range r.state.Operations {
+			if op.ID == id {
+				return Accepted{Operation: id, Note: "accepted before"}, nil
+			}
+		}
+		op := Operation{ID: id, Name: name, At: r.now()}
+		apply(&op, req)
+		r.state.Operations = append(r.state.Operations, op)
+		if n := len(r.state.Operations) - maxOperations; n > 0 {
+			r.state.Operations = slices.Clone(r.state.Operations[n:])
+		}
+		r.poke.SendAsync(struct{}{})
+		return Accepted{Operation: id, Note: op.Note}, nil
+	}, o)
+}
+
+func firstError(errs ...error) error {
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func refuse(format string, args ...any) error {
+	return temporal.NewNonRetryableApplicationError(fmt.Sprintf(format, args...), "Refused", nil)
+}
+
+func (r *run) checkOpen(PauseRequest) error {
+	if r.state.Phase == Uninstall {
+		return refuse("it is being uninstalled")
+	}
+	return nil
+}
+
+func (r *run) checkPolls(req StreamsRequest) error {
+	if !r.plan.Polls() {
+		return refuse("this integration has the trigger %q and reads nothing by itself", r.plan.Trigger)
+	}
+	for _, name := range req.Streams {
+		if r.state.stream(name) == nil {
+			return refuse("there is no stream %q; there are %s", name, strings.Join(r.plan.Streams, ", "))
+		}
+	}
+	return nil
+}
+
+func (r *run) checkFlush(req FlushRequest) error { return r.checkLanes(req.Lanes...) }
+
+func (r *run) checkLanes(names ...string) error {
+	for _, name := range names {
+		if r.state.lane(name) == nil {
+			var known []string
+			for _, l := range r.state.Lanes {
+				known = append(known, l.Name)
+			}
+			return refuse("there is no destination %q; there are %s", name, strings.Join(known, ", "))
+		}
+	}
+	return nil
+}
+
+func (r *run) checkRedeliver(req RedeliverRequest) error {
+	if r.state.Phase == Uninstall {
+		return refuse("it is being uninstalled")
+	}
+	if len(req.IDs) > maxRedeliverIDs {
+		return refuse("at most %d records can be named at once; name none to redeliver all of the destination", maxRedeliverIDs)
+	}
+	if len(r.state.Requeue) >= maxOperations {
+		return refuse("%d redeliveries are waiting already", len(r.state.Requeue))
+	}
+	return r.checkLanes(req.Lane)
+}
+
+func (r *run) checkPlan(p Plan) error {
+	switch {
+	case r.state.Phase == Uninstall:
+		return refuse("it is being uninstalled")
+	case len(p.Lanes) == 0 || len(p.Streams) == 0:
+		return refuse("a plan needs a destination and a stream")
+	case p.Revision < r.plan.Revision:
+		return refuse("revision %d is older than the one that runs, %d", p.Revision, r.plan.Revision)
+	}
+	return nil
+}
+
+// named are the streams of these names, all when there are none.
+func (r *run) named(names []string) []*Stream {
+	var out []*Stream
+	for _, s := range r.state.Streams {
+		if !s.Removed && (len(names) == 0 || slices.Contains(names, s.Name)) {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+// resume clears what stands in the way.
+func (r *run) resume(only []string) {
+	of := func(name string) bool { return len(only) == 0 || slices.Contains(only, name) }
+	if len(only) == 0 {
+		r.state.Paused, r.state.PauseReason = false, ""
+		r.state.Hooks.Trouble = Trouble{}
+	}
+	for _, l := range r.state.Lanes {
+		if of(l.Name) {
+			l.Stopped, l.RetryAt = false, time.Time{}
+		}
+	}
+	for _, s := range r.state.Streams {
+		if of(s.Name) {
+			s.Stopped, s.RetryAt = false, time.Time{}
+		}
+	}
+}
+
+// adoptPlan makes the lanes and streams those of the plan, at install and when the definition changes. Lanes and streams
+// are known by name. A new lane begins with what comes next; a removed one finishes the batch that it had frozen, under the
+// revision that it was frozen with; a changed one goes on where it stands.
+func (r *run) adoptPlan(p Plan) {
+	if p.Timing == (Timing{}) {
+		p.Timing = r.plan.Timing
+	}
+	r.plan, r.timing = p, p.Timing.withDefaults()
+	for _, l := range r.state.Lanes {
+		if _, ok := p.lane(l.Name); !ok {
+			l.Removed = true
+		}
+	}
+	for _, lp := range p.Lanes {
+		if l := r.state.lane(lp.Name); l == nil {
+			r.state.Lanes = append(r.state.Lanes, &Lane{Name: lp.Name, Next: r.state.Head})
+		} else {
+			if l.Removed && l.Batch == nil {
+				l.Next = r.state.Head
+			}
+			l.Removed, l.Stopped, l.RetryAt = false, false, time.Time{}
+		}
+	}
+	for _, s := range r.state.Streams {
+		s.Removed = !slices.Contains(p.Streams, s.Name) || !p.Polls()
+	}
+	if p.Polls() {
+		for _, name := range p.Streams {
+			if s := r.state.stream(name); s == nil {
+				r.state.Streams = append(r.state.Streams, &Stream{Name: name})
+			} else {
+				s.Stopped, s.RetryAt = false, time.Time{}
+				if latest := r.now().Add(p.Interval); s.Next.After(latest) {
+					s.Next = latest
+				}
+			}
+		}
+	}
+	r.state.Hooks.Next, r.state.Hooks.Manual = r.now(), false
+	r.publishNow = r.state.Phase != Installing
+}
+
+// finish marks an operation as done.
+func (r *run) finish(id, note string) {
+	for i := range r.state.Operations {
+		if r.state.Operations[i].ID == id {
+			r.state.Operations[i].Done, r.state.Operations[i].Note = true, note
+		}
+	}
+}

@@ -1,0 +1,258 @@
+package workflows
+
+import (
+	"time"
+
+	"tributary/activities"
+	"tributary/connectors"
+)
+
+// write starts the next batch of each lane that has something to do and nothing in flight.
+func (r *run) write() {
+	if r.state.Paused {
+		return
+	}
+	now := r.now()
+	kept := r.state.Lanes[:0:0]
+	for _, l := range r.state.Lanes {
+		if r.writing[l.Name] {
+			kept = append(kept, l)
+			continue
+		}
+		if l.Removed && l.Batch == nil {
+			continue // what it had frozen is settled; the lane is gone
+		}
+		kept = append(kept, l)
+		r.spill(l)
+		if l.Batch == nil {
+			r.skip(l)
+			l.Batch = r.freeze(l, now)
+		}
+		if l.Batch != nil && (l.Batch.Spill != nil || !l.waits(now)) {
+			r.send(l)
+		}
+	}
+	r.state.Lanes = kept
+}
+
+// waits says that a lane or stream must not be tried now.
+func (t *Trouble) waits(now time.Time) bool { return t.Stopped || now.Before(t.RetryAt) }
+
+// skip passes over entries at the front that are not for the lane, without an activity.
+func (r *run) skip(l *Lane) {
+	lp, ok := r.plan.lane(l.Name)
+	for _, e := range r.state.Queue {
+		if e.End() <= l.Next {
+			continue
+		}
+		if e.First > l.Next || (e.Lane == "" && (e.Level > 0 || (ok && lp.Takes(e.Stream)))) || e.Lane == l.Name {
+			return
+		}
+		l.Next = e.End()
+	}
+}
+
+// freeze cuts the next batch when records, bytes or age say so. From then on it is repeated as it is.
+func (r *run) freeze(l *Lane, now time.Time) *Batch {
+	lp, ok := r.plan.lane(l.Name)
+	if !ok || l.Removed {
+		return nil
+	}
+	limit := int64(lp.Records)
+	if l.Limit > 0 {
+		limit = min(limit, l.Limit)
+	}
+	b := &Batch{First: l.Next, Next: l.Next, Revision: r.plan.Revision}
+	var bytes int64
+	var oldest int64
+	full := false
+	for _, e := range r.state.Queue {
+		if e.End() <= l.Next {
+			continue
+		}
+		if oldest == 0 {
+			oldest = e.At
+		}
+		from := max(e.First, l.Next)
+		n := e.End() - from
+		each := max(e.Bytes/int64(e.Records), 1)
+		if room := (lp.Bytes - bytes) / each; room < n {
+			n, full = room, true
+		}
+		if room := limit - (b.Next - b.First); room <= n {
+			n, full = room, true
+		}
+		b.Next += n
+		bytes += n * each
+		if full {
+			break
+		}
+	}
+	if b.Next == b.First {
+		if !full {
+			return nil
+		}
+		b.Next++ // one record over the byte limit goes by itself
+	}
+	if full || l.Flush > b.First || !now.Before(time.UnixMilli(oldest).Add(lp.Age)) {
+		return b
+	}
+	return nil
+}
+
+// laneDue is when the lane is to be looked at although nothing happens.
+func (r *run) laneDue(l *Lane) time.Time {
+	if r.state.Paused || l.Stopped {
+		return time.Time{}
+	}
+	if l.Batch != nil {
+		return l.RetryAt
+	}
+	lp, ok := r.plan.lane(l.Name)
+	if !ok {
+		return time.Time{}
+	}
+	for _, e := range r.state.Queue {
+		if e.End() > l.Next {
+			return time.UnixMilli(e.At).Add(lp.Age)
+		}
+	}
+	return time.Time{}
+}
+
+// spill sends what an optional lane owes to quarantine when its backlog is full; a required one makes the
+// installation wait instead (see backlogged).
+func (r *run) spill(l *Lane) {
+	lp, ok := r.plan.lane(l.Name)
+	if !ok || !lp.Optional || (l.Batch != nil && l.Batch.Spill != nil) {
+		return
+	}
+	if _, bytes := r.lag(l); bytes <= r.plan.Backlog {
+		return
+	}
+	why := &activities.Failure{Kind: connectors.Unavailable, Message: "the backlog of this optional destination is full"}
+	if l.Failure != nil {
+		why.Kind, why.Message = l.Failure.Kind, why.Message+": "+l.Failure.Message
+	}
+	if l.Batch == nil {
+		r.skip(l)
+		l.Batch = r.freeze(l, r.now())
+	}
+	if l.Batch != nil {
+		l.Batch.Spill = why
+	}
+}
+
+// send starts the write of the lane's frozen batch.
+func (r *run) send(l *Lane) {
+	b := l.Batch
+	in := activities.WriteInput{
+		Target: r.target(b.Revision), Lane: l.Name, First: max(b.First, l.Next), Next: b.Next,
+		Settled: b.Settled, Entries: r.overlapping(max(b.First, l.Next), b.Next),
+	}
+	if b.Spill != nil {
+		in.Spill, in.SpillKind = b.Spill.Message, b.Spill.Kind
+	}
+	for _, s := range r.state.Streams {
+		if s.Extra != "" {
+			if in.Extra == nil {
+				in.Extra = make(map[string]string)
+			}
+			in.Extra[s.Name] = s.Extra
+		}
+	}
+	r.writing[l.Name] = true
+	r.start(activities.WriteName, "write to "+l.Name, in, r.long(), func(f activityFuture) {
+		delete(r.writing, l.Name)
+		var out activities.WriteOutput
+		if err := f.Get(r.ctx, &out); err != nil {
+			r.fail(&l.Trouble, &activities.Failure{Kind: connectors.Unknown, Message: plain(err)})
+			return
+		}
+		r.wrote(l, out)
+	})
+}
+
+// wrote books what an attempt settled, and what its failure, by kind, asks for (I9).
+func (r *run) wrote(l *Lane, out activities.WriteOutput) {
+	b := l.Batch
+	l.Delivered += out.Delivered
+	l.Bytes += out.Bytes
+	l.Filtered += out.Filtered
+	l.Recognised += out.Recognised
+	l.Quarantined += out.Quarantined
+	l.Expired += out.Expired
+	if out.Delivered > 0 {
+		l.DeliveredAt = r.now()
+	}
+	l.Next = max(l.Next, min(out.Next, b.Next))
+	b.Settled = out.Settled
+	if l.Next >= b.Next {
+		l.Batch = nil
+		if lp, _ := r.plan.lane(l.Name); l.Limit > 0 {
+			if l.Limit *= 2; l.Limit >= int64(lp.Records) {
+				l.Limit = 0
+			}
+		}
+	}
+	switch {
+	case out.Failure == nil:
+		l.Trouble = Trouble{}
+	case out.Failure.Kind == connectors.TooLarge && l.Batch != nil:
+		r.split(l, out.Failure)
+	default:
+		r.fail(&l.Trouble, out.Failure)
+	}
+}
+
+// split comes again with half; what is too large by itself goes to quarantine.
+func (r *run) split(l *Lane, f *activities.Failure) {
+	b := l.Batch
+	n := b.Next - l.Next
+	if n <= 1 {
+		b.Spill = f
+		return
+	}
+	b.Next = l.Next + n/2
+	l.Limit = n / 2
+	settled := b.Settled[:0:0]
+	for _, s := range b.Settled {
+		if s.First < b.Next {
+			settled = append(settled, activities.Span{First: s.First, Next: min(s.Next, b.Next)})
+		}
+	}
+	b.Settled = settled
+}
+
+// fail books a failure: kinds that stop wait for somebody, the rest backs off, no shorter than was asked for.
+func (r *run) fail(t *Trouble, f *activities.Failure) {
+	now := r.now()
+	if t.Failures == 0 {
+		t.FailedAt = now
+	}
+	t.Failures++
+	f.Message = connectors.Clip(f.Message, 500)
+	t.Failure = f
+	if f.Kind.Stops() {
+		t.Stopped = true
+		return
+	}
+	d := r.timing.MaxBackoff
+	if n := t.Failures - 1; n < 20 {
+		d = min(r.timing.Backoff<<n, d)
+	}
+	d = max(d+r.jitter(d/4, t.Failures), f.Wait)
+	t.RetryAt = now.Add(d)
+}
+
+// backlogged says that a required lane owes so much that nothing more may be read.
+func (r *run) backlogged() bool {
+	for _, l := range r.state.Lanes {
+		if lp, ok := r.plan.lane(l.Name); ok && !lp.Optional {
+			if _, bytes := r.lag(l); bytes >= r.plan.Backlog {
+				return true
+			}
+		}
+	}
+	return false
+}

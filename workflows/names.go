@@ -1,0 +1,33 @@
+// Package workflows holds the installation workflow: deterministic code only.
+package workflows
+
+import "go.temporal.io/sdk/temporal"
+
+// These names, and the JSON names of the types in this package, stand in workflow histories. They are
+// never renamed; a change of behaviour is gated with workflow.GetVersion.
+const (
+	InstallationName = "Installation"
+	CheckName        = "CheckConnection"
+
+	ArrivalSignal = "arrival"
+	StatusQuery   = "status"
+
+	PauseUpdate       = "pause"
+	ResumeUpdate      = "resume"
+	PollUpdate        = "poll"
+	BackfillUpdate    = "backfill"
+	FlushUpdate       = "flush"
+	ReconfigureUpdate = "reconfigure"
+	RedeliverUpdate   = "redeliver"
+	UninstallUpdate   = "uninstall"
+)
+
+// TaskQueue is where every worker listens.
+const TaskQueue = "tributary"
+
+// Search attributes: low in number, stored by Temporal in plain text, changed only when their value does.
+var (
+	IntegrationAttribute = temporal.NewSearchAttributeKeyKeyword("TributaryIntegration")
+	UserAttribute        = temporal.NewSearchAttributeKeyKeyword("TributaryUser")
+	HealthAttribute      = temporal.NewSearchAttributeKeyKeyword("TributaryHealth")
+)

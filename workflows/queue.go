@@ -1,0 +1,193 @@
+package workflows
+
+import (
+	"tributary/activities"
+	"tributary/internal/segment"
+)
+
+// arrive takes in an arrival, once: the forwarder repeats what it got no answer for (I2, I4).
+func (r *run) arrive(a Arrival) {
+	journal := a.Journal
+	if a.Epoch != r.in.Epoch {
+		// Acknowledged before the installation was installed anew, for the same user: it is delivered like the rest.
+		journal += "@" + a.Epoch
+	}
+	if a.To <= r.state.Marks[journal] {
+		r.state.Dropped++
+		return
+	}
+	r.state.Marks[journal] = a.To
+	for _, ref := range a.Segments {
+		r.enqueue(activities.Entry{Ref: ref})
+	}
+	r.state.ReceivedAt = r.now()
+}
+
+// enqueue gives the records of an entry the next ordinals.
+func (r *run) enqueue(e activities.Entry) {
+	if e.Records <= 0 {
+		return
+	}
+	e.First, e.At = r.state.Head, r.now().UnixMilli()
+	r.state.Head += int64(e.Records)
+	if e.Lane == "" {
+		r.state.Received += int64(e.Records)
+	}
+	r.state.Queue = append(r.state.Queue, e)
+}
+
+// trim forgets the entries that every lane has settled.
+func (r *run) trim() {
+	low := r.state.Head
+	for _, l := range r.state.Lanes {
+		low = min(low, l.Next)
+	}
+	n := 0
+	for n < len(r.state.Queue) && r.state.Queue[n].End() <= low {
+		n++
+	}
+	if n > 0 {
+		r.state.Queue = append([]activities.Entry(nil), r.state.Queue[n:]...)
+		r.state.Moved = true
+	}
+}
+
+// lag is what a lane has yet to settle.
+func (r *run) lag(l *Lane) (records, bytes int64) {
+	for i := len(r.state.Queue) - 1; i >= 0; i-- {
+		e := r.state.Queue[i]
+		if e.End() <= l.Next {
+			break
+		}
+		left := e.End() - max(e.First, l.Next)
+		records += left
+		bytes += e.Bytes * left / int64(e.Records)
+	}
+	return records, bytes
+}
+
+// overlapping lists the entries that hold the ordinals from first up to next.
+func (r *run) overlapping(first, next int64) []activities.Entry {
+	var out []activities.Entry
+	for _, e := range r.state.Queue {
+		if e.First < next && e.End() > first {
+			out = append(out, e)
+		}
+	}
+	return out
+}
+
+// roll puts the oldest run of entries of one level into a manifest when there are many (I10). Levels nest, so the
+// queue grows with the logarithm of the backlog.
+func (r *run) roll() {
+	if r.rolling {
+		return
+	}
+	from, to := r.rollable()
+	if from == to {
+		return
+	}
+	r.rolling = true
+	r.state.Manifests++
+	entries := append([]activities.Entry(nil), r.state.Queue[from:to]...)
+	r.start(activities.RollName, "roll old references into a manifest", activities.RollInput{
+		Target: r.target(r.plan.Revision), Entries: entries, Sequence: r.state.Manifests, Suffix: r.suffix(),
+	}, r.quick(), func(f activityFuture) {
+		r.rolling = false
+		var out activities.RollOutput
+		if f.Get(r.ctx, &out) != nil || out.Failure != nil {
+			return // the next arrival tries again
+		}
+		r.replace(entries, out.Entry)
+	})
+}
+
+// rollable finds a run of at least half of Timing.Roll entries of one level, once there are more than Timing.Roll of it.
+func (r *run) rollable() (from, to int) {
+	count := make(map[int]int)
+	for _, e := range r.state.Queue {
+		count[e.Level]++
+	}
+	for level := 0; count[level] > 0; level++ {
+		limit := r.timing.Roll
+		if level > 0 {
+			limit = max(limit/4, 2)
+		}
+		if count[level] <= limit {
+			continue
+		}
+		for from = 0; from < len(r.state.Queue) && r.state.Queue[from].Level != level; from++ {
+		}
+		to = from
+		lane := r.state.Queue[from].Lane
+		for to < len(r.state.Queue) && to-from < limit*3/4 && r.state.Queue[to].Level == level && r.state.Queue[to].Lane == lane {
+			to++
+		}
+		if to-from > 1 {
+			return from, to
+		}
+	}
+	return 0, 0
+}
+
+// replace puts the manifest in the place of the entries that it lists, wherever they are now: trim may have
+// taken the first of them away.
+func (r *run) replace(entries []activities.Entry, manifest activities.Entry) {
+	first, last := entries[0].First, entries[len(entries)-1].End()
+	q := r.state.Queue[:0:0]
+	placed := false
+	for _, e := range r.state.Queue {
+		if e.First >= first && e.End() <= last {
+			if !placed {
+				q, placed = append(q, manifest), true
+			}
+			continue
+		}
+		q = append(q, e)
+	}
+	r.state.Queue = q
+}
+
+// marks are, per origin, the first sequence that is still needed: the janitor's low-water marks (I12).
+func (r *run) marks() map[string]uint64 {
+	suffix := r.suffix()
+	m := make(map[string]uint64)
+	low := func(origin string, seq uint64) {
+		if v, ok := m[origin]; !ok || seq < v {
+			m[origin] = seq
+		}
+	}
+	// Where nothing is queued, everything below what comes next may go.
+	for journal, mark := range r.state.Marks {
+		low(journal, mark+1)
+	}
+	low(activities.Origin(activities.PollOrigin, suffix), r.state.Chunks+1)
+	low(activities.Origin(activities.ManifestOrigin, suffix), r.state.Manifests+1)
+	low(activities.Origin(activities.RequeueOrigin, suffix), r.state.Redeliveries+1)
+	for _, chunk := range r.fetching {
+		low(activities.Origin(activities.PollOrigin, suffix), chunk)
+	}
+	for _, e := range r.state.Queue {
+		if n, err := segment.ParseName(e.Name); err == nil {
+			low(n.Origin, n.Sequence)
+		}
+		for origin, seq := range e.Lows {
+			low(origin, seq)
+		}
+	}
+	overlap, extra := r.state.Chunks+1, r.state.Chunks+1
+	for _, s := range r.state.Streams {
+		if s.Bookmark.Object != "" {
+			overlap = min(overlap, s.Overlap)
+		}
+		if s.Extra != "" {
+			extra = min(extra, s.ExtraSeq)
+		}
+		for journal, from := range s.Floor {
+			low(journal, from)
+		}
+	}
+	low(activities.Origin(activities.OverlapOrigin, suffix), overlap)
+	low(activities.Origin(activities.ExtraOrigin, suffix), extra)
+	return m
+}

@@ -1,0 +1,284 @@
+package workflows
+
+import (
+	"encoding/json"
+	"time"
+
+	"go.temporal.io/sdk/converter"
+	"go.temporal.io/sdk/temporal"
+	"go.temporal.io/sdk/workflow"
+
+	"tributary/activities"
+)
+
+// Summary is the result of an installation that was uninstalled.
+type Summary struct {
+	Received    int64            `json:"received"`
+	Delivered   map[string]int64 `json:"delivered"`
+	Quarantined map[string]int64 `json:"quarantined,omitempty"`
+	// Left says in plain words what could not be cleaned up.
+	Left []string `json:"left,omitempty"`
+}
+
+// Installation is one integration installed for one user, for as long as it is installed. One loop takes in
+// arrivals, starts what can be started and waits for what comes first; everything it knows stands in State.
+func Installation(ctx workflow.Context, in Input) (*Summary, error) {
+	r := newRun(ctx, in)
+	if err := r.handle(); err != nil {
+		return nil, err
+	}
+	if r.state.Phase == Installing {
+		if err := r.install(); err != nil {
+			return nil, err
+		}
+	}
+	for {
+		r.drain()
+		r.step()
+		r.show()
+		if r.state.Phase == Ended {
+			r.drain()
+			return r.summary(), nil
+		}
+		if r.full() && r.open == 0 {
+			// Drained last: nothing may yield between here and the end of the run, or a signal that
+			// arrives meanwhile would be left behind in the old run.
+			r.drain()
+			in.State = r.state
+			in.Plan = r.plan
+			return nil, workflow.NewContinueAsNewErrorWithOptions(ctx, workflow.ContinueAsNewErrorOptions{
+				InitialVersioningBehavior: workflow.ContinueAsNewVersioningBehaviorAutoUpgrade,
+			}, InstallationName, in)
+		}
+		r.wait()
+	}
+}
+
+// run is one run of the workflow: the state that is carried over, and what is under way.
+type run struct {
+	ctx    workflow.Context
+	in     Input
+	plan   Plan
+	timing Timing
+	state  *State
+
+	arrivals workflow.ReceiveChannel
+	poke     workflow.Channel
+	selector workflow.Selector
+
+	// What is under way, by name; it ends before the run does.
+	open       int
+	writing    map[string]bool
+	fetching   map[string]uint64 // stream -> chunk
+	healing    bool
+	rolling    bool
+	publishing bool
+	requeueing bool
+	closing    bool
+
+	publishNow bool
+	details    string
+	health     string
+
+	timer  workflow.CancelFunc
+	wakeAt time.Time
+}
+
+func newRun(ctx workflow.Context, in Input) *run {
+	info := workflow.GetInfo(ctx)
+	r := &run{
+		ctx: ctx, in: in, plan: in.Plan, timing: in.Plan.Timing.withDefaults(), state: in.State,
+		arrivals: workflow.GetSignalChannel(ctx, ArrivalSignal),
+		poke:     workflow.NewBufferedChannel(ctx, 1),
+		selector: workflow.NewSelector(ctx),
+		writing:  make(map[string]bool), fetching: make(map[string]uint64),
+	}
+	if r.state == nil {
+		r.state = &State{Phase: Installing, Ledger: in.Epoch, Started: workflow.Now(ctx)}
+		r.adoptPlan(in.Plan)
+	}
+	if r.state.Marks == nil {
+		r.state.Marks = make(map[string]uint64)
+	}
+	r.state.Runs++
+	// A reset run goes back to earlier ordinals, and its records are others than those that destinations' ledgers know by
+	// these numbers. So it continues under an epoch of its own, and the records' keys keep the effect once (I3). The
+	// run's ID differs from the original one in a reset run only; what replays of the part before the reset compute is
+	// not compared, because activity inputs are not.
+	if info.WorkflowExecution.RunID != info.OriginalRunID {
+		r.state.Ledger = in.Epoch + "." + shorten(info.WorkflowExecution.RunID)
+		r.state.Resets++
+	}
+	r.selector.AddReceive(r.arrivals, func(c workflow.ReceiveChannel, _ bool) {
+		var raw converter.RawValue
+		if c.ReceiveAsync(&raw) {
+			r.take(raw)
+		}
+	})
+	r.selector.AddReceive(r.poke, func(c workflow.ReceiveChannel, _ bool) { c.ReceiveAsync(nil) })
+	return r
+}
+
+func shorten(id string) string { return id[:min(8, len(id))] }
+
+// suffix tells the sealed objects of a reset run from those of before.
+func (r *run) suffix() string {
+	if n := len(r.in.Epoch); len(r.state.Ledger) > n {
+		return r.state.Ledger[n+1:]
+	}
+	return ""
+}
+
+func (r *run) now() time.Time { return workflow.Now(r.ctx) }
+
+func (r *run) target(revision int) activities.Target {
+	return activities.Target{
+		Installation: r.in.Installation, Integration: r.in.Integration, User: r.in.User,
+		Epoch: r.in.Epoch, Ledger: r.state.Ledger, Revision: revision,
+	}
+}
+
+// full says that the history is long enough: what is open ends, nothing new is started.
+func (r *run) full() bool {
+	info := workflow.GetInfo(r.ctx)
+	return info.GetContinueAsNewSuggested() || info.GetTargetWorkerDeploymentVersionChanged() ||
+		info.GetCurrentHistoryLength() > r.timing.Events
+}
+
+// drain takes in every arrival that is there.
+func (r *run) drain() {
+	for {
+		var raw converter.RawValue
+		if !r.arrivals.ReceiveAsync(&raw) {
+			return
+		}
+		r.take(raw)
+	}
+}
+
+// take decodes an arrival by itself: a channel drops in silence what it can't decode.
+func (r *run) take(raw converter.RawValue) {
+	var a Arrival
+	if err := json.Unmarshal(raw.Payload().GetData(), &a); err != nil || a.Journal == "" || a.To < a.From {
+		r.state.Undecodable++
+		workflow.GetLogger(r.ctx).Error("a signal could not be understood; it stands in the history", "signal", ArrivalSignal)
+		return
+	}
+	r.arrive(a)
+}
+
+// start runs an activity; done is called with its future when it ends, however it ends.
+func (r *run) start(name, summary string, input any, o workflow.ActivityOptions, done func(workflow.Future)) {
+	o.Summary = summary
+	o.DisableEagerExecution = true
+	r.open++
+	r.selector.AddFuture(workflow.ExecuteActivity(workflow.WithActivityOptions(r.ctx, o), name, input), func(f workflow.Future) {
+		r.open--
+		done(f)
+	})
+}
+
+// quick are the options of an activity that touches only our own stores or asks one question: it retries by itself
+// for a moment only, because an open activity holds up continue-as-new; the workflow has the patience.
+func (r *run) quick() workflow.ActivityOptions {
+	return workflow.ActivityOptions{
+		StartToCloseTimeout:    30 * time.Second,
+		ScheduleToCloseTimeout: time.Minute,
+		RetryPolicy:            &temporal.RetryPolicy{InitialInterval: 200 * time.Millisecond, BackoffCoefficient: 2, MaximumInterval: 5 * time.Second},
+	}
+}
+
+// long are the options of a fetch or a write: connectors' errors come back as results, so what Temporal retries are
+// dead workers only, noticed by the missing heartbeat.
+func (r *run) long() workflow.ActivityOptions {
+	return workflow.ActivityOptions{
+		StartToCloseTimeout:    2 * time.Minute,
+		ScheduleToCloseTimeout: 5 * time.Minute,
+		HeartbeatTimeout:       r.timing.Heartbeat,
+		RetryPolicy:            &temporal.RetryPolicy{InitialInterval: 100 * time.Millisecond, BackoffCoefficient: 2, MaximumInterval: 2 * time.Second},
+	}
+}
+
+// step starts whatever can be started now.
+func (r *run) step() {
+	r.trim()
+	if r.state.Phase == Uninstall {
+		r.uninstall()
+		return
+	}
+	if r.full() {
+		return
+	}
+	r.heal()
+	r.requeue()
+	r.write()
+	r.fetch()
+	r.roll()
+	r.publish()
+}
+
+// wait sleeps until something happens: an arrival, an update, the end of an activity, or the next time that
+// something is due.
+func (r *run) wait() {
+	r.arm(r.due())
+	r.selector.Select(r.ctx)
+	for r.selector.HasPending() {
+		r.selector.Select(r.ctx)
+	}
+}
+
+// arm sets the run's one timer. It is replaced only when something is due earlier: a timer that rings for nothing
+// costs less history than one that is cancelled each time.
+func (r *run) arm(at time.Time) {
+	if at.IsZero() || (r.timer != nil && !at.Before(r.wakeAt)) {
+		return
+	}
+	if r.timer != nil {
+		r.timer()
+	}
+	ctx, cancel := workflow.WithCancel(r.ctx)
+	r.timer, r.wakeAt = cancel, at
+	d := max(at.Sub(r.now()), time.Millisecond)
+	f := workflow.NewTimerWithOptions(ctx, d, workflow.TimerOptions{Summary: "next due"})
+	r.selector.AddFuture(f, func(f workflow.Future) {
+		if f.Get(ctx, nil) == nil && r.wakeAt.Equal(at) {
+			r.timer, r.wakeAt = nil, time.Time{}
+		}
+	})
+}
+
+// due is when something must be done although nothing happens; zero = never.
+func (r *run) due() time.Time {
+	var at time.Time
+	sooner := func(t time.Time) {
+		if !t.IsZero() && (at.IsZero() || t.Before(at)) {
+			at = t
+		}
+	}
+	if r.state.Phase == Uninstall {
+		return r.closingDue()
+	}
+	if r.full() {
+		return at // what is open ends by itself
+	}
+	for _, l := range r.state.Lanes {
+		if !r.writing[l.Name] {
+			sooner(r.laneDue(l))
+		}
+	}
+	for _, s := range r.state.Streams {
+		if _, busy := r.fetching[s.Name]; !busy {
+			sooner(r.streamDue(s))
+		}
+	}
+	if !r.healing {
+		sooner(r.hooksDue())
+	}
+	if !r.requeueing && len(r.state.Requeue) > 0 && !r.state.Paused {
+		sooner(r.state.Requeue[0].RetryAt)
+	}
+	if !r.publishing {
+		sooner(r.publishDue())
+	}
+	return at
+}

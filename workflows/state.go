@@ -1,0 +1,214 @@
+package workflows
+
+import (
+	"time"
+
+	"tributary/activities"
+)
+
+// Input starts an installation's run, or continues one as new.
+type Input struct {
+	Installation string `json:"installation"`
+	Integration  string `json:"integration"`
+	User         string `json:"user"`
+	Epoch        string `json:"epoch"`
+	Plan         Plan   `json:"plan"`
+	// State is nil in the first run.
+	State *State `json:"state,omitempty"`
+}
+
+// State is all that a run hands to the next one. It holds references and counts and stays under 256 KiB
+// whatever happens (I10): the queue rolls into manifests, texts are clipped, everything else is bounded by the definition.
+type State struct {
+	Phase  Phase `json:"phase"`
+	Paused bool  `json:"paused,omitempty"`
+	// PauseReason is shown to operators.
+	PauseReason string `json:"pause_reason,omitempty"`
+	// Ledger is the epoch that destinations' ledgers know this installation by.
+	Ledger string `json:"ledger"`
+	// Started is when the first run began.
+	Started time.Time `json:"started"`
+
+	// Marks is, per journal, the index up to which arrivals have been taken.
+	Marks map[string]uint64 `json:"marks,omitempty"`
+	// Head is the next ordinal.
+	Head    int64              `json:"head"`
+	Queue   []activities.Entry `json:"queue,omitempty"`
+	Lanes   []*Lane            `json:"lanes"`
+	Streams []*Stream          `json:"streams"`
+
+	// Sequences of what the workflow itself has sealed: they name segments, and low-water marks count by them.
+	Chunks       uint64 `json:"chunks,omitempty"`
+	Manifests    uint64 `json:"manifests,omitempty"`
+	Redeliveries uint64 `json:"redeliveries,omitempty"`
+	// Requeue lists redeliveries that are still to do.
+	Requeue []Requeue `json:"requeue,omitempty"`
+
+	// Moved says that the low-water marks moved since they were published; Pressure is what was published of it.
+	Moved       bool      `json:"moved,omitempty"`
+	PublishedAt time.Time `json:"published_at,omitzero"`
+	Pressure    bool      `json:"pressure,omitempty"`
+
+	Hooks Hooks `json:"hooks,omitzero"`
+
+	Received   int64     `json:"received"`
+	ReceivedAt time.Time `json:"received_at,omitzero"`
+	Repeated   int64     `json:"repeated,omitempty"`
+	Dropped    int64     `json:"dropped,omitempty"` // arrivals seen before
+
+	Undecodable int64 `json:"undecodable,omitempty"`
+	Resets      int   `json:"resets,omitempty"`
+	Runs        int64 `json:"runs"`
+
+	// Operations are the latest updates, for `status`; at most maxOperations.
+	Operations []Operation `json:"operations,omitempty"`
+
+	Closing *Closing `json:"closing,omitempty"`
+	// Health is the search attribute as it was last set.
+	Health string `json:"health,omitempty"`
+}
+
+// Phase is where an installation stands in its life.
+type Phase string
+
+const (
+	Installing Phase = "installing"
+	Running    Phase = "running"
+	Uninstall  Phase = "closing"
+	Ended      Phase = "ended"
+)
+
+// Lane is the ordered queue to one destination.
+type Lane struct {
+	Name string `json:"name"`
+	// Next is the ordinal below which everything is settled: delivered, filtered or in quarantine.
+	Next int64 `json:"next"`
+	// Batch is frozen: attempts repeat it as it is, by the revision that it was frozen with.
+	Batch *Batch `json:"batch,omitempty"`
+	// Limit, when set, is how many records the destination was seen to bear at once.
+	Limit int64 `json:"limit,omitempty"`
+	// Flush is the ordinal up to which batch ages are not waited for.
+	Flush int64 `json:"flush,omitempty"`
+	// Removed lanes finish their frozen batch and go.
+	Removed bool `json:"removed,omitempty"`
+
+	Trouble
+	Delivered   int64     `json:"delivered"`
+	Bytes       int64     `json:"bytes"`
+	Filtered    int64     `json:"filtered,omitempty"`
+	Recognised  int64     `json:"recognised,omitempty"`
+	Quarantined int64     `json:"quarantined,omitempty"`
+	Expired     int64     `json:"expired,omitempty"`
+	DeliveredAt time.Time `json:"delivered_at,omitzero"`
+}
+
+// Batch is a frozen range of a lane.
+type Batch struct {
+	First    int64             `json:"first"`
+	Next     int64             `json:"next"`
+	Revision int               `json:"revision"`
+	Settled  []activities.Span `json:"settled,omitempty"`
+	// Spill, when set, is why the batch goes to quarantine.
+	Spill *activities.Failure `json:"spill,omitempty"`
+}
+
+// Trouble is what keeps a lane or a stream from working.
+type Trouble struct {
+	Failures int                 `json:"failures,omitempty"`
+	Failure  *activities.Failure `json:"failure,omitempty"`
+	FailedAt time.Time           `json:"failed_at,omitzero"`
+	RetryAt  time.Time           `json:"retry_at,omitzero"`
+	// Stopped: no use to come again until somebody changes something.
+	Stopped bool `json:"stopped,omitempty"`
+}
+
+// Stream is a collection that is polled.
+type Stream struct {
+	Name     string              `json:"name"`
+	Bookmark activities.Bookmark `json:"bookmark,omitzero"`
+	Since    time.Time           `json:"since,omitzero"`
+	// Mid says that a poll is under way.
+	Mid bool `json:"mid,omitempty"`
+	// Restart says that what a fetch under way brings no longer moves the bookmark.
+	Restart bool `json:"restart,omitempty"`
+	// Next is when the next poll begins; Begun when the one under way did.
+	Next  time.Time `json:"next,omitzero"`
+	Begun time.Time `json:"begun,omitzero"`
+	Trouble
+	Removed    bool      `json:"removed,omitempty"`
+	Polls      int64     `json:"polls"`
+	Pages      int64     `json:"pages"`
+	Records    int64     `json:"records"`
+	Repeated   int64     `json:"repeated,omitempty"`
+	FinishedAt time.Time `json:"finished_at,omitzero"`
+	Resyncs    int       `json:"resyncs,omitempty"`
+
+	// Reconciliation: what came by webhook from Floor on is left out; Missed counts what no webhook had brought,
+	// after the first full read. Extra is the object that lists such records.
+	Floor     map[string]uint64 `json:"floor,omitempty"`
+	NextFloor map[string]uint64 `json:"next_floor,omitempty"`
+	Extra     string            `json:"extra,omitempty"`
+	ExtraSeq  uint64            `json:"extra_seq,omitempty"`
+	Missed    int64             `json:"missed,omitempty"`
+	// Overlap numbers the bookmark object at hand, for the low-water mark.
+	Overlap uint64 `json:"overlap,omitempty"`
+}
+
+// Hooks is the state of the app's webhook subscriptions.
+type Hooks struct {
+	Trouble
+	Manual    bool      `json:"manual,omitempty"`
+	Active    int       `json:"active,omitempty"`
+	Repaired  int       `json:"repaired,omitempty"`
+	CheckedAt time.Time `json:"checked_at,omitzero"`
+	Next      time.Time `json:"next,omitzero"`
+}
+
+// Requeue is a redelivery that was asked for.
+type Requeue struct {
+	Operation string  `json:"operation"`
+	Lane      string  `json:"lane"`
+	IDs       []int64 `json:"ids,omitempty"`
+	Trouble
+}
+
+// Operation is an Update that was accepted.
+type Operation struct {
+	ID   string    `json:"id"`
+	Name string    `json:"name"`
+	At   time.Time `json:"at"`
+	Done bool      `json:"done,omitempty"`
+	Note string    `json:"note,omitempty"`
+	// Until is the ordinal that a flush waits for; Streams are those that a poll or backfill reads.
+	Until   int64    `json:"until,omitempty"`
+	Streams []string `json:"streams,omitempty"`
+}
+
+// Closing is an uninstall under way.
+type Closing struct {
+	At           time.Time `json:"at"`
+	Operation    string    `json:"operation"`
+	Marked       bool      `json:"marked,omitempty"`
+	Unsubscribed bool      `json:"unsubscribed,omitempty"`
+	Left         []string  `json:"left,omitempty"`
+}
+
+const maxOperations = 20
+
+func (s *State) lane(name string) *Lane {
+	for _, l := range s.Lanes {
+		if l.Name == name {
+			return l
+		}
+	}
+	return nil
+}
+
+func (s *State) stream(name string) *Stream {
+	for _, st := range s.Streams {
+		if st.Name == name {
+			return st
+		}
+	}
+	return nil
+}

@@ -1,0 +1,190 @@
+package workflows
+
+import (
+	"hash/fnv"
+	"maps"
+	"strconv"
+	"time"
+
+	"go.temporal.io/sdk/temporal"
+	"go.temporal.io/sdk/workflow"
+
+	"errors"
+
+	"tributary/activities"
+	"tributary/connectors"
+)
+
+type activityFuture = workflow.Future
+
+// maxResyncs is how often in a row a stream may be read again from the beginning because its cursor expired.
+const maxResyncs = 3
+
+// fetch starts the next chunk of each stream that is due: the next one is read while the last is written.
+func (r *run) fetch() {
+	if r.state.Paused || !r.plan.Polls() || r.backlogged() {
+		return
+	}
+	now := r.now()
+	kept := r.state.Streams[:0:0]
+	for _, s := range r.state.Streams {
+		_, busy := r.fetching[s.Name]
+		if s.Removed && !busy {
+			continue
+		}
+		kept = append(kept, s)
+		if busy || s.waits(now) || (!s.Mid && now.Before(s.Next)) {
+			continue
+		}
+		if !s.Mid {
+			s.Mid, s.Begun = true, now
+			r.mark(s)
+		}
+		r.read(s)
+	}
+	r.state.Streams = kept
+}
+
+// mark notes from where on webhooks may be what this poll finds: those since the poll before the last one began, because
+// what was changed before a poll may be indexed by the app only after it.
+func (r *run) mark(s *Stream) {
+	if !r.plan.Reconciles() {
+		return
+	}
+	s.Floor = s.NextFloor
+	s.NextFloor = make(map[string]uint64, len(r.state.Marks))
+	for journal, mark := range r.state.Marks {
+		s.NextFloor[journal] = mark + 1
+	}
+	if s.Floor == nil {
+		s.Floor = make(map[string]uint64, len(r.state.Marks))
+		for journal := range r.state.Marks {
+			s.Floor[journal] = 0
+		}
+	}
+}
+
+func (r *run) streamDue(s *Stream) time.Time {
+	if r.state.Paused || !r.plan.Polls() || s.Stopped || s.Removed || r.backlogged() {
+		return time.Time{}
+	}
+	if s.Mid || s.RetryAt.After(s.Next) {
+		return s.RetryAt
+	}
+	return s.Next
+}
+
+// read starts one chunk.
+func (r *run) read(s *Stream) {
+	r.state.Chunks++
+	chunk := r.state.Chunks
+	r.fetching[s.Name] = chunk
+	in := activities.FetchInput{
+		Target: r.target(r.plan.Revision), Stream: s.Name, Bookmark: s.Bookmark, Since: s.Since,
+		Suffix: r.suffix(), Chunk: chunk,
+		Records: r.timing.ChunkRecords, Bytes: r.timing.ChunkBytes, Time: r.timing.ChunkTime,
+	}
+	if r.plan.Reconciles() {
+		in.Reconcile, in.Seen, in.Extra, in.ExtraSequence = true, s.Floor, s.Extra, chunk
+		for journal := range r.state.Marks {
+			if _, ok := in.Seen[journal]; !ok { // a journal that is new since the poll began
+				in.Seen = maps.Clone(in.Seen)
+				in.Seen[journal] = 0
+			}
+		}
+	}
+	r.start(activities.FetchName, "fetch "+s.Name, in, r.long(), func(f activityFuture) {
+		delete(r.fetching, s.Name)
+		var out activities.FetchOutput
+		if err := f.Get(r.ctx, &out); err != nil {
+			r.fail(&s.Trouble, &activities.Failure{Kind: connectors.Unknown, Message: plain(err)})
+			return
+		}
+		r.fetched(s, chunk, out)
+	})
+}
+
+// fetched books a chunk. Its records are in sealed segments that the workflow now knows, so the bookmark moves, also
+// beside a failure.
+func (r *run) fetched(s *Stream, chunk uint64, out activities.FetchOutput) {
+	var records int64
+	for _, ref := range out.Segments {
+		records += int64(ref.Records)
+		r.enqueue(activities.Entry{Ref: ref})
+	}
+	if records > 0 {
+		r.state.ReceivedAt = r.now()
+	}
+	s.Records += records
+	s.Pages += int64(out.Pages)
+	s.Repeated += out.Repeated
+	if r.plan.Reconciles() {
+		if s.Polls > 0 {
+			s.Missed += records
+		}
+		if out.Extra != "" && out.Extra != s.Extra {
+			s.Extra, s.ExtraSeq = out.Extra, chunk
+		}
+	}
+	if s.Restart {
+		s.Restart, s.Mid, s.Trouble = false, false, Trouble{}
+		return
+	}
+	if out.Bookmark.Object != "" || out.Bookmark.Inline != nil {
+		s.Bookmark, s.Overlap = out.Bookmark, chunk
+	}
+	if f := out.Failure; f != nil {
+		if f.Kind == connectors.CursorExpired {
+			s.Resyncs++
+			if s.Failures++; s.Failures <= maxResyncs {
+				s.Bookmark, s.Since, s.Mid = activities.Bookmark{}, time.Time{}, false
+				s.Failure, s.Next, s.RetryAt = f, r.now(), r.now().Add(r.timing.Backoff)
+				return
+			}
+			f = &activities.Failure{Kind: connectors.Invalid, Message: "the app calls the cursor expired again and again: " + f.Message}
+		}
+		r.fail(&s.Trouble, f)
+		return
+	}
+	s.Trouble = Trouble{}
+	if out.More {
+		return
+	}
+	now := r.now()
+	s.Mid, s.FinishedAt, s.Resyncs = false, now, 0
+	s.Polls++
+	s.Next = r.nextPoll(s.Begun, now)
+}
+
+// nextPoll keeps the rhythm of the poll that just ended, with jitter so that installations spread; a poll that took longer
+// than the interval, or a clock that jumped, does not make polls pile up.
+func (r *run) nextPoll(begun, now time.Time) time.Time {
+	next := begun.Add(r.plan.Interval + r.jitter(r.plan.Interval/20, int(r.state.Chunks)))
+	if next.Before(now) || next.After(now.Add(2*r.plan.Interval)) {
+		next = now.Add(r.jitter(r.plan.Interval/20, int(r.state.Chunks)))
+	}
+	return next
+}
+
+// jitter is a duration in [0, d) that is the same at every replay and another for each installation and n.
+func (r *run) jitter(d time.Duration, n int) time.Duration {
+	if d <= 0 {
+		return 0
+	}
+	h := fnv.New64a()
+	h.Write([]byte(r.in.Installation + "\x00" + strconv.Itoa(n)))
+	return time.Duration(h.Sum64() % uint64(d))
+}
+
+// plain turns an activity's error into words for operators.
+func plain(err error) string {
+	var timeout *temporal.TimeoutError
+	if errors.As(err, &timeout) {
+		return "the worker gave no answer in time (" + timeout.TimeoutType().String() + ")"
+	}
+	var app *temporal.ApplicationError
+	if errors.As(err, &app) {
+		return connectors.Clip(app.Message(), 500)
+	}
+	return connectors.Clip(err.Error(), 500)
+}

@@ -1,0 +1,123 @@
+package workflows
+
+import (
+	"time"
+
+	"tributary/activities"
+	"tributary/connectors"
+)
+
+// heal looks at the app's webhook subscriptions now and then and registers again what the app dropped.
+func (r *run) heal() {
+	h := &r.state.Hooks
+	if r.healing || !r.plan.Receives() || h.Manual || r.state.Paused || r.now().Before(r.hooksDue()) || h.Stopped {
+		return
+	}
+	r.healing = true
+	r.start(activities.SubscribeName, "look after webhooks", activities.SubscribeInput{
+		Target: r.target(r.plan.Revision), Streams: r.plan.Streams,
+	}, r.quick(), func(f activityFuture) {
+		r.healing = false
+		r.healed(f)
+	})
+}
+
+func (r *run) healed(f activityFuture) {
+	h := &r.state.Hooks
+	h.CheckedAt = r.now()
+	h.Next = h.CheckedAt.Add(r.timing.Heal + r.jitter(r.timing.Heal/4, int(h.CheckedAt.Unix())))
+	var out activities.SubscribeOutput
+	if err := f.Get(r.ctx, &out); err != nil {
+		out.Failure = &activities.Failure{Kind: connectors.Unknown, Message: plain(err)}
+	}
+	if out.Failure != nil {
+		r.fail(&h.Trouble, out.Failure)
+		return
+	}
+	h.Trouble = Trouble{}
+	h.Manual, h.Active = out.Manual, out.Active
+	h.Repaired += out.Repaired
+}
+
+// hooksDue is when the subscriptions are to be looked at.
+func (r *run) hooksDue() time.Time {
+	h := r.state.Hooks
+	if !r.plan.Receives() || h.Manual || h.Stopped || r.state.Paused {
+		return time.Time{}
+	}
+	if h.Failures > 0 {
+		return h.RetryAt
+	}
+	return h.Next
+}
+
+// publish tells the catalog what the janitor may delete and whether the receiver must hold back. Pressure goes out at
+// once, marks now and then.
+func (r *run) publish() {
+	if r.publishing {
+		return
+	}
+	due := r.publishDue()
+	if due.IsZero() || r.now().Before(due) {
+		return
+	}
+	pressure, marks := r.backlogged(), r.marks()
+	r.publishing, r.publishNow, r.state.Moved = true, false, false
+	r.state.PublishedAt = r.now()
+	r.start(activities.PublishName, "publish low-water marks", activities.PublishInput{
+		Target: r.target(r.plan.Revision), Marks: marks, Retention: r.plan.Keep, Pressure: pressure,
+	}, r.quick(), func(f activityFuture) {
+		r.publishing = false
+		if f.Get(r.ctx, nil) != nil {
+			r.publishNow = true
+			return
+		}
+		r.state.Pressure = pressure
+	})
+}
+
+// publishDue is when to publish next, zero = nothing to tell. However it flutters, not more often than once in
+// Timing.Backoff.
+func (r *run) publishDue() time.Time {
+	switch {
+	case r.publishNow || r.backlogged() != r.state.Pressure:
+		return r.state.PublishedAt.Add(r.timing.Backoff)
+	case r.state.Moved:
+		return r.state.PublishedAt.Add(r.timing.Publish)
+	}
+	return time.Time{}
+}
+
+// requeue brings quarantined records back into the sequence of the lane that refused them.
+func (r *run) requeue() {
+	if r.requeueing || r.state.Paused || len(r.state.Requeue) == 0 || r.state.Requeue[0].waits(r.now()) {
+		return
+	}
+	q := &r.state.Requeue[0]
+	r.requeueing = true
+	r.state.Redeliveries++
+	r.start(activities.RequeueName, "redeliver to "+q.Lane, activities.RequeueInput{
+		Target: r.target(r.plan.Revision), Lane: q.Lane, IDs: q.IDs, Sequence: r.state.Redeliveries, Suffix: r.suffix(),
+	}, r.quick(), func(f activityFuture) {
+		r.requeueing = false
+		var out activities.RequeueOutput
+		if err := f.Get(r.ctx, &out); err != nil {
+			out.Failure = &activities.Failure{Kind: connectors.Unknown, Message: plain(err)}
+		}
+		for _, ref := range out.Segments {
+			r.enqueue(activities.Entry{Ref: ref, Lane: q.Lane})
+		}
+		if out.Failure != nil {
+			r.fail(&q.Trouble, out.Failure)
+			if !q.Stopped && q.Failures < 10 {
+				return
+			}
+			r.finish(q.Operation, out.Failure.Message)
+		} else if out.More {
+			return
+		} else {
+			r.finish(q.Operation, "")
+		}
+		r.state.Requeue = r.state.Requeue[1:]
+	})
+}

@@ -1,0 +1,284 @@
+package workflows
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"go.temporal.io/sdk/activity"
+	"go.temporal.io/sdk/converter"
+	"go.temporal.io/sdk/testsuite"
+	"go.temporal.io/sdk/workflow"
+
+	"tributary/activities"
+	"tributary/connectors"
+	"tributary/internal/integration"
+	"tributary/internal/segment"
+)
+
+// world stands for everything outside the workflow: an app that is polled, destinations with ledgers, a catalog. It checks
+// what the workflow promises: every ordinal is settled once and in order, also over continue-as-new.
+type world struct {
+	t  *testing.T
+	mu sync.Mutex
+	// ledger is, per lane, the ordinal up to which records were delivered.
+	ledger  map[string]int64
+	spilled map[string]int64
+	order   []string
+	// down returns the failure of a lane's next write, nil = it works.
+	down func(lane string, in activities.WriteInput) *activities.Failure
+	page func(in activities.FetchInput) activities.FetchOutput
+	// fail makes the other activities fail.
+	fail func(name string) *activities.Failure
+
+	manifests map[string][]activities.Entry
+	calls     map[string]int
+	published activities.PublishInput
+	fetches   []activities.FetchInput
+	writes    []activities.WriteInput
+	subscribe activities.SubscribeOutput
+	maxState  int
+	err       error
+	summary   Summary
+	runs      int
+}
+
+func newWorld(t *testing.T) *world {
+	return &world{t: t, ledger: map[string]int64{}, spilled: map[string]int64{}, manifests: map[string][]activities.Entry{}, calls: map[string]int{}}
+}
+
+func (w *world) failure(name string) *activities.Failure {
+	w.mu.Lock()
+	w.calls[name]++
+	fail := w.fail
+	w.mu.Unlock()
+	if fail == nil {
+		return nil
+	}
+	return fail(name)
+}
+
+func (w *world) register(env *testsuite.TestWorkflowEnvironment) {
+	reg := func(name string, f any) { env.RegisterActivityWithOptions(f, activity.RegisterOptions{Name: name}) }
+	env.RegisterWorkflowWithOptions(Installation, workflow.RegisterOptions{Name: InstallationName})
+	reg(activities.CheckName, func(context.Context, activities.CheckInput) (activities.CheckOutput, error) {
+		return activities.CheckOutput{Failure: w.failure(activities.CheckName)}, nil
+	})
+	reg(activities.SubscribeName, func(context.Context, activities.SubscribeInput) (activities.SubscribeOutput, error) {
+		out := w.subscribe
+		out.Failure = w.failure(activities.SubscribeName)
+		return out, nil
+	})
+	reg(activities.UnsubscribeName, func(context.Context, activities.SubscribeInput) (activities.CheckOutput, error) {
+		return activities.CheckOutput{Failure: w.failure(activities.UnsubscribeName)}, nil
+	})
+	asError := func(f *activities.Failure) error {
+		if f == nil {
+			return nil
+		}
+		return fmt.Errorf("%s", f.Message)
+	}
+	reg(activities.ActivateName, func(context.Context, activities.EndInput) error { return asError(w.failure(activities.ActivateName)) })
+	reg(activities.EndName, func(context.Context, activities.EndInput) (activities.CheckOutput, error) {
+		return activities.CheckOutput{}, asError(w.failure(activities.EndName))
+	})
+	reg(activities.PublishName, func(_ context.Context, in activities.PublishInput) error {
+		w.mu.Lock()
+		w.published = in
+		w.mu.Unlock()
+		return asError(w.failure(activities.PublishName))
+	})
+	reg(activities.RollName, w.roll)
+	reg(activities.WriteName, w.write)
+	reg(activities.FetchName, func(_ context.Context, in activities.FetchInput) (activities.FetchOutput, error) {
+		w.mu.Lock()
+		w.fetches = append(w.fetches, in)
+		w.mu.Unlock()
+		return w.page(in), nil
+	})
+	reg(activities.RequeueName, func(_ context.Context, in activities.RequeueInput) (activities.RequeueOutput, error) {
+		if f := w.failure(activities.RequeueName); f != nil {
+			return activities.RequeueOutput{Failure: f}, nil
+		}
+		return activities.RequeueOutput{Segments: []segment.Ref{{Name: name(in.Epoch, in.Lane, "requeue", in.Sequence), Stream: in.Lane, Records: 3, Bytes: 30}}}, nil
+	})
+}
+
+func (w *world) roll(_ context.Context, in activities.RollInput) (activities.RollOutput, error) {
+	if f := w.failure(activities.RollName); f != nil {
+		return activities.RollOutput{Failure: f}, nil
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	first, last := in.Entries[0], in.Entries[len(in.Entries)-1]
+	e := activities.Entry{First: first.First, At: first.At, Level: first.Level + 1, Lane: first.Lane, Lows: map[string]uint64{"poll": 1}}
+	e.Records = int(last.End() - first.First)
+	for _, x := range in.Entries {
+		e.Bytes += x.Bytes
+	}
+	e.Name = name(in.Epoch, "manifests", "manifest", in.Sequence)
+	w.manifests[e.Name] = in.Entries
+	return activities.RollOutput{Entry: e}, nil
+}
+
+// write keeps a ledger as an SQL destination does, and checks that the entries cover the batch without a hole.
+func (w *world) write(_ context.Context, in activities.WriteInput) (activities.WriteOutput, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.writes = append(w.writes, in)
+	at := in.First
+	for _, e := range in.Entries {
+		if e.First > at {
+			w.t.Errorf("batch %d-%d of %s has a hole at %d", in.First, in.Next, in.Lane, at)
+		}
+		at = max(at, e.End())
+	}
+	if at < in.Next {
+		w.t.Errorf("batch %d-%d of %s has no entries from %d on", in.First, in.Next, in.Lane, at)
+	}
+	out := activities.WriteOutput{Next: in.First}
+	if in.Spill != "" {
+		w.spilled[in.Lane] += in.Next - in.First
+		out.Next, out.Quarantined = in.Next, in.Next-in.First
+		w.ledger[in.Lane] = in.Next
+		return out, nil
+	}
+	if w.down != nil {
+		if f := w.down(in.Lane, in); f != nil {
+			out.Failure = f
+			return out, nil
+		}
+	}
+	if got := w.ledger[in.Lane]; got != in.First {
+		w.t.Errorf("lane %s: batch starts at %d, the ledger stands at %d", in.Lane, in.First, got)
+	}
+	w.ledger[in.Lane] = in.Next
+	out.Next, out.Delivered = in.Next, in.Next-in.First
+	return out, nil
+}
+
+func name(epoch, stream, origin string, seq uint64) string {
+	return segment.Name{Epoch: epoch, Stream: stream, Origin: origin, Sequence: seq}.String()
+}
+
+const testEpoch = "6f1f2c39-6a3c-4c5e-9f57-0c2f8a0f7a11"
+
+func realtimePlan() Plan {
+	return Plan{Revision: 1, Trigger: integration.Realtime, Streams: []string{"orders"}, Backlog: 1 << 30,
+		Lanes: []LanePlan{{Name: "warehouse", Records: 1000, Bytes: 1 << 20}}}
+}
+
+func pollingPlan(every time.Duration) Plan {
+	p := realtimePlan()
+	p.Trigger, p.Interval = integration.Polling, every
+	return p
+}
+
+func input(p Plan) Input {
+	return Input{Installation: "shop/u1", Integration: "shop", User: "u1", Epoch: testEpoch, Plan: p}
+}
+
+func arrivalOf(from, to uint64, records int) Arrival {
+	return Arrival{Epoch: testEpoch, Journal: "j1", From: from, To: to, Segments: []segment.Ref{
+		{Name: name(testEpoch, "orders", "j1", from), Stream: "orders", Records: records, Bytes: int64(records) * 1000}}}
+}
+
+func unavailableFailure(string, activities.WriteInput) *activities.Failure {
+	return &activities.Failure{Kind: connectors.Unavailable, Message: "connection refused"}
+}
+
+// event is something that happens to the installation at a time after its start.
+type event struct {
+	after time.Duration
+	do    func(*testsuite.TestWorkflowEnvironment)
+}
+
+// drive runs an installation through all its runs with skipped time until it ends or `until` has passed, and returns its last
+// status.
+func (w *world) drive(in Input, until time.Duration, events ...event) Status {
+	w.t.Helper()
+	start := time.Date(2026, 1, 5, 9, 0, 0, 0, time.UTC)
+	now := start
+	var status Status
+	for {
+		w.runs++
+		suite := testsuite.WorkflowTestSuite{}
+		suite.SetDisableRegistrationAliasing(true)
+		env := suite.NewTestWorkflowEnvironment()
+		env.SetStartTime(now)
+		env.SetTestTimeout(time.Minute)
+		env.SetWorkflowRunTimeout(100 * 365 * 24 * time.Hour)
+		w.register(env)
+		ended := false
+		for i := range events {
+			e := &events[i]
+			at := start.Add(e.after)
+			if e.do == nil {
+				continue
+			}
+			env.RegisterDelayedCallback(func() {
+				if e.do != nil {
+					do := e.do
+					e.do = nil
+					do(env)
+				}
+			}, max(at.Sub(now), time.Microsecond))
+		}
+		env.RegisterDelayedCallback(func() {
+			v, err := env.QueryWorkflow(StatusQuery)
+			if err != nil {
+				w.t.Errorf("query: %v", err)
+			} else if err := v.Get(&status); err != nil {
+				w.t.Errorf("query: %v", err)
+			}
+			ended = true
+			env.CancelWorkflow()
+		}, max(start.Add(until).Sub(now), time.Microsecond))
+		env.ExecuteWorkflow(InstallationName, in)
+		now = env.Now()
+		err := env.GetWorkflowError()
+		var again *workflow.ContinueAsNewError
+		if errors.As(err, &again) {
+			var next Input
+			if err := converter.GetDefaultDataConverter().FromPayloads(again.Input, &next); err != nil {
+				w.t.Fatal(err)
+			}
+			if n := len(again.Input.Payloads[0].Data); n > w.maxState {
+				w.maxState = n
+			}
+			in = next
+			continue
+		}
+		if !ended {
+			v, qerr := env.QueryWorkflow(StatusQuery)
+			if qerr == nil {
+				_ = v.Get(&status)
+			}
+			w.err = err
+			if err == nil {
+				_ = env.GetWorkflowResult(&w.summary)
+			}
+		}
+		return status
+	}
+}
+
+func signal(a Arrival) func(*testsuite.TestWorkflowEnvironment) {
+	return func(env *testsuite.TestWorkflowEnvironment) { env.SignalWorkflow(ArrivalSignal, a) }
+}
+
+// ask sends an Update and fails the test when it is refused.
+func (w *world) ask(id, name string, arg any) func(*testsuite.TestWorkflowEnvironment) {
+	return func(env *testsuite.TestWorkflowEnvironment) {
+		env.UpdateWorkflow(name, id, &testsuite.TestUpdateCallback{
+			OnAccept:   func() {},
+			OnReject:   func(err error) { w.t.Errorf("%s refused: %v", name, err) },
+			OnComplete: func(any, error) {},
+		}, arg)
+	}
+}
+
+type testEnv = testsuite.TestWorkflowEnvironment
