@@ -54,6 +54,10 @@ func parseURL(raw string, allowed []*net.IPNet) (*url.URL, *connectors.Error) {
 	if err := checkHost(u, allowed); err != nil {
 		return nil, err
 	}
+	// What is called, and perhaps signed, must be what was written.
+	if strings.ContainsFunc(raw, func(r rune) bool { return r <= ' ' || r >= 0x7f }) {
+		return invalid("spaces and characters outside of ASCII must be percent-encoded")
+	}
 	return u, nil
 }
 
