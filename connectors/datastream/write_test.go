@@ -371,6 +371,30 @@ func TestCloseEndsARunningWrite(t *testing.T) {
 	}
 }
 
+// When Close returns, nothing of a Write runs any more.
+func TestCloseWaitsForARunningWrite(t *testing.T) {
+	t.Parallel()
+	d := opened(t, listen(t, nil).URL, nil)
+	inside, release := make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	d.now = func() time.Time {
+		once.Do(func() { close(inside); <-release })
+		return time.Now()
+	}
+	var all sync.WaitGroup
+	all.Go(func() { d.Write(context.Background(), batchOf("a")) })
+	<-inside
+	ended := make(chan struct{})
+	all.Go(func() { d.Close(); close(ended) })
+	select {
+	case <-ended:
+		t.Error("Close returned while a Write was running")
+	case <-time.After(50 * time.Millisecond):
+	}
+	close(release)
+	all.Wait()
+}
+
 // An endpoint is not left with connections of a destination that was closed.
 func TestCloseLeavesNoConnection(t *testing.T) {
 	t.Parallel()
