@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"tributary/connectors"
@@ -89,8 +90,11 @@ func TestARefusedArrayIsHalvedDownToTheRecord(t *testing.T) {
 // What is left after a failure is cut into the arrays that it was cut into before, so their webhook-ids are known.
 func TestArraysThatComeAgainHaveTheSameIDs(t *testing.T) {
 	t.Parallel()
+	var mu sync.Mutex
 	lost := map[string]bool{}
 	e := listen(t, func(w http.ResponseWriter, p post) {
+		mu.Lock()
+		defer mu.Unlock()
 		if len(lost) < 3 && !lost[p.header.Get("Webhook-Id")] {
 			lost[p.header.Get("Webhook-Id")] = true
 			reset(w)
