@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"net/textproto"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -47,6 +48,9 @@ func parseField(name string, f *Field, isTime bool, problem func(format string, 
 	}
 	if f.Unit != "" && !isTime {
 		problem("%s: only version and occurred_at have a unit", name)
+	}
+	if !slices.Contains(units, f.Unit) {
+		problem("%s: unit %q is not known; known are %s", name, f.Unit, knownUnits)
 	}
 	parsed := &field{header: canonical(f.Header), value: f.Value, unit: f.Unit}
 	switch {
@@ -151,9 +155,6 @@ func (f *field) time(d connectors.Delivery, data []byte) time.Time {
 	return time.Time{}
 }
 
-// layouts of times in text; the last names no zone and is UTC. QuickBooks writes the second in its older format.
-var layouts = []string{time.RFC3339, "2006-01-02T15:04:05Z0700", "2006-01-02T15:04:05"}
-
 // parseMoment reads a number of units since 1970, also with a fraction, or a time in text, between the years 1 and
 // 9999.
 func parseMoment(s, unit string) (time.Time, bool) {
@@ -177,13 +178,23 @@ func parseMoment(s, unit string) (time.Time, bool) {
 	return parseTime(s)
 }
 
+// parseTime reads a time as RFC 3339, also with a zone as QuickBooks writes it (-0700), and without a zone as UTC. It
+// looks at the end to choose, because a layout that doesn't fit costs an error.
 func parseTime(s string) (time.Time, bool) {
-	for _, layout := range layouts {
-		if t, err := time.Parse(layout, s); err == nil {
-			return inYears(t.Unix(), int64(t.Nanosecond()))
+	layout := "2006-01-02T15:04:05"
+	if n := len(s); n > len(layout) {
+		switch {
+		case s[n-1] == 'Z' || s[n-6] == '+' || s[n-6] == '-':
+			layout = time.RFC3339
+		case s[n-5] == '+' || s[n-5] == '-':
+			layout = "2006-01-02T15:04:05Z0700"
 		}
 	}
-	return time.Time{}, false
+	t, err := time.Parse(layout, s)
+	if err != nil {
+		return time.Time{}, false
+	}
+	return inYears(t.Unix(), int64(t.Nanosecond()))
 }
 
 // maxSeconds is the end of the year 9999 and a little: what is beyond would overflow within time.Unix.

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -83,7 +84,7 @@ func resolve(s Settings, problem func(format string, args ...any)) (Settings, bo
 	p, known := presets[s.Preset]
 	switch {
 	case !known:
-		problem("preset: %q is not known", s.Preset)
+		problem("preset: %q is not known; known are %s", s.Preset, strings.Join(slices.Sorted(maps.Keys(presets)), ", "))
 	case s.Signature != nil:
 		problem("signature: preset %q says already how it signs; leave out one of them", s.Preset)
 		known = false
