@@ -24,18 +24,18 @@ func (s *Server) ops() http.Handler {
 
 // ready answers 200 when a webhook that came now would get through, else 503; the body has a line per part.
 func (s *Server) ready(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	if s.stopped.Load() {
+		w.WriteHeader(http.StatusServiceUnavailable)
+		fmt.Fprintln(w, "server: stopping")
+		return
+	}
 	ctx, cancel := context.WithTimeout(r.Context(), checkTimeout)
 	defer cancel()
 	checks := []struct {
 		name  string
 		check func(context.Context) error
 	}{
-		{"server", func(context.Context) error {
-			if s.stopped.Load() {
-				return errors.New("stopping")
-			}
-			return nil
-		}},
 		{"journal", s.writable},
 		{"catalog", s.cfg.Catalog.Ping},
 		{"temporal", s.cfg.Temporal},
@@ -52,7 +52,6 @@ func (s *Server) ready(w http.ResponseWriter, r *http.Request) {
 			return err
 		})
 	}
-	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	if g.Wait() != nil {
 		w.WriteHeader(http.StatusServiceUnavailable)
 	}

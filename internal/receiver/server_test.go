@@ -37,7 +37,7 @@ func TestHookIsKept(t *testing.T) {
 	}
 	got := f.kept()["epoch-ada"]
 	if len(got) != 1 || string(got[0].Data) != hostile || got[0].ReceivedAt.Before(before.Add(-time.Second)) {
-		t.Fatalf("kept %d records, %q", len(got), got)
+		t.Fatalf("kept %d records: %+v", len(got), got)
 	}
 }
 
@@ -385,6 +385,7 @@ func TestGracefulStop(t *testing.T) {
 	go func() { got <- f.hook(events(event("a"))) }()
 	eventually(t, "one in flight", func() bool { return len(f.server.slots) == 1 })
 	f.stop()
+	eventually(t, "stopping", f.server.stopped.Load)
 	eventually(t, "refuses connections", func() bool {
 		c, err := net.Dial("tcp", strings.TrimPrefix(f.url, "http://"))
 		if err == nil {
