@@ -65,6 +65,16 @@ func appendRecords(b []byte, epoch, installation string, received time.Time, rec
 	return b
 }
 
+// sizeOf is at least what appendRecords appends.
+func sizeOf(epoch, installation string, records []connectors.Record) int {
+	n := len(epoch) + len(installation) + 5*binary.MaxVarintLen64
+	for i := range records {
+		r := &records[i]
+		n += len(r.ID) + len(r.Stream) + len(r.Key) + len(r.Data) + 7*binary.MaxVarintLen64
+	}
+	return n
+}
+
 func appendString(b []byte, s string) []byte {
 	b = binary.AppendUvarint(b, uint64(len(s)))
 	return append(b, s...)

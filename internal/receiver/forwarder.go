@@ -196,6 +196,15 @@ func (f *Forwarder) read(ctx context.Context) error {
 			return unlessDone(ctx, fmt.Errorf("wait for the journal: %w", err))
 		}
 		entries, err := f.Journal.Read(next, readBytes)
+		if errors.Is(err, journal.ErrDamaged) {
+			// Waiting for it would hold back everybody for ever. Was it an intent, then what it covers comes again.
+			f.ForwarderConfig.Log.Error("the disk has destroyed a journal entry: what it held is lost; have the sender send again or poll", "entry", next, "error", err)
+			f.Metrics.damaged.Inc()
+			f.mu.Lock()
+			f.next++
+			f.mu.Unlock()
+			continue
+		}
 		if err != nil {
 			return unlessDone(ctx, fmt.Errorf("read the journal: %w", err))
 		}

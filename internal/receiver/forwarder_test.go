@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"sync"
@@ -481,6 +482,93 @@ func TestUnreadableEntryStops(t *testing.T) {
 		}
 		if first, _ := l.Bounds(); first != 1 {
 			t.Error("the tail moved past it")
+		}
+	}
+}
+
+// An entry that the disk destroyed is reported, and holds back nobody else's; also not after a restart.
+func TestDamagedEntryIsPassedOver(t *testing.T) {
+	t.Parallel()
+	w, l := newWorld(t), newMemoryLog()
+	w.run("a")
+	for i := range 3 {
+		write(t, l, "a", fmt.Sprint(i))
+	}
+	l.damaged = 2
+	logged := &logs{}
+	x := live(t, w, l, func(c *ForwarderConfig) { c.Log = slog.New(slog.NewTextHandler(logged, nil)) })
+	x.idle(t, l)
+	if got := w.arrived("a"); !slices.Equal(got, []string{"0", "2"}) {
+		t.Errorf("got %v", got)
+	}
+	if !strings.Contains(logged.String(), "entry=2") {
+		t.Errorf("logged %q", logged)
+	}
+}
+
+// What was taken is not sent again after a restart, although the tail could not pass it.
+func TestTakenIsNoted(t *testing.T) {
+	t.Parallel()
+	w, l := newWorld(t), newMemoryLog()
+	w.run("stuck")
+	w.run("fine")
+	w.fate = func(_ context.Context, a workflows.Arrival) (bool, error) {
+		if a.Epoch == "stuck" {
+			return false, ErrAgain
+		}
+		return true, nil
+	}
+	x := live(t, w, l, func(c *ForwarderConfig) { c.Sweep = time.Hour })
+	write(t, l, "stuck", "s")
+	for i := range 5 {
+		write(t, l, "fine", fmt.Sprint(i))
+		eventually(t, "it is taken", func() bool { return len(w.arrived("fine")) == i+1 })
+	}
+	eventually(t, "the last one is acknowledged", func() bool {
+		x.mu.Lock()
+		defer x.mu.Unlock()
+		return x.queues["fine"] == nil
+	})
+	if err := x.sweep(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	x.kill(t)
+	signals := w.workflows["fine"].signals
+	live(t, w, l)
+	write(t, l, "fine", "5")
+	eventually(t, "the new one is taken", func() bool { return len(w.arrived("fine")) == 6 })
+	if n := w.workflows["fine"].signals; n != signals+1 {
+		t.Errorf("%d signals after the restart, want 1", n-signals)
+	}
+}
+
+// Pieces hold what one intent may: by records, by bytes, by streams.
+func TestPieces(t *testing.T) {
+	t.Parallel()
+	big := make([]byte, 5<<20)
+	for _, c := range []struct {
+		what string
+		of   func(i int) connectors.Record
+		n    int
+		want []int
+	}{
+		{"few", func(int) connectors.Record { return connectors.Record{Stream: "s"} }, 3, []int{3}},
+		{"none", nil, 0, nil},
+		{"records", func(int) connectors.Record { return connectors.Record{Stream: "s"} }, 10_001, []int{10_000, 1}},
+		{"bytes", func(int) connectors.Record { return connectors.Record{Stream: "s", Data: big} }, 7, []int{3, 3, 1}},
+		{"streams", func(i int) connectors.Record { return connectors.Record{Stream: fmt.Sprint(i)} }, 70, []int{32, 32, 6}},
+		{"one too large", func(int) connectors.Record { return connectors.Record{Stream: "s", Data: make([]byte, 20<<20)} }, 2, []int{1, 1}},
+	} {
+		var records []connectors.Record
+		for i := range c.n {
+			records = append(records, c.of(i))
+		}
+		var got []int
+		for some := range pieces(records) {
+			got = append(got, len(some))
+		}
+		if !slices.Equal(got, c.want) {
+			t.Errorf("%s: pieces of %v, want %v", c.what, got, c.want)
 		}
 	}
 }

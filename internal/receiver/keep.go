@@ -22,17 +22,14 @@ type part struct {
 	records []connectors.Record
 }
 
-// keep writes all parts to the journal and returns when they are durable (I2). When only some of a request's entries
-// got there the sender is refused and sends again: records are recognised by their ID.
+// keep writes all parts to the journal, all or none, and returns when they are durable (I2).
 func (s *Server) keep(ctx context.Context, received time.Time, parts []part) *refusal {
-	var used []*[]byte
 	var entries [][]byte
 	var records int
 	for _, p := range parts {
 		for some := range pieces(p.records) {
-			b := getBuffer()
-			*b = appendRecords(*b, p.in.Epoch, p.in.ID, received, some)
-			used, entries = append(used, b), append(entries, *b)
+			b := make([]byte, 0, sizeOf(p.in.Epoch, p.in.ID, some)) // not reused: the journal keeps it
+			entries = append(entries, appendRecords(b, p.in.Epoch, p.in.ID, received, some))
 			records += len(some)
 		}
 	}
@@ -42,20 +39,14 @@ func (s *Server) keep(ctx context.Context, received time.Time, parts []part) *re
 	if s.cfg.Journal.Size() >= s.limits.JournalBytes {
 		return refuseFull
 	}
-	var err error
-	if len(entries) == 1 {
-		_, err = s.cfg.Journal.Append(ctx, entries[0])
-	} else {
-		_, err = s.cfg.Journal.AppendAll(ctx, entries)
-	}
-	if errors.Is(err, journal.ErrFull) {
+	_, err := s.cfg.Journal.AppendAll(ctx, entries)
+	switch {
+	case errors.Is(err, journal.ErrFull):
 		return refuseFull.because(err)
-	}
-	if err != nil {
-		return refuseJournal.because(err) // the journal may still be reading the buffers
-	}
-	for _, b := range used {
-		putBuffer(b)
+	case errors.Is(err, journal.ErrTooLarge):
+		return refuseTooLarge.because(err)
+	case err != nil:
+		return refuseJournal.because(err)
 	}
 	s.cfg.Metrics.records.Add(float64(records))
 	return nil

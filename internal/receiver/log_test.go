@@ -17,6 +17,7 @@ type memoryLog struct {
 	size    int64
 	fail    error         // what Append returns
 	block   chan struct{} // Append waits for it to close
+	damaged uint64        // an entry that can't be read
 	grown   chan struct{}
 }
 
@@ -46,7 +47,7 @@ func (l *memoryLog) AppendAll(ctx context.Context, entries [][]byte) (uint64, er
 	}
 	next := l.first + uint64(len(l.entries))
 	for i, e := range entries {
-		l.entries = append(l.entries, journal.Entry{Index: next + uint64(i), Data: append([]byte(nil), e...)})
+		l.entries = append(l.entries, journal.Entry{Index: next + uint64(i), Data: e})
 		l.size += int64(len(e))
 	}
 	close(l.grown)
@@ -62,6 +63,12 @@ func (l *memoryLog) Read(from uint64, maxBytes int) ([]journal.Entry, error) {
 	}
 	var out []journal.Entry
 	for _, e := range l.entries[min(from-l.first, uint64(len(l.entries))):] {
+		if e.Index == l.damaged && len(out) == 0 {
+			return nil, journal.ErrDamaged
+		}
+		if e.Index == l.damaged {
+			break
+		}
 		if len(out) > 0 && maxBytes < len(e.Data) {
 			break
 		}

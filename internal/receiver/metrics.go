@@ -20,7 +20,7 @@ type Metrics struct {
 
 	signals                         *prometheus.CounterVec
 	forwarded, quarantined, sealed  prometheus.Counter
-	reappended                      prometheus.Counter
+	reappended, damaged             prometheus.Counter
 	sealTook, signalTook, delay     prometheus.Histogram
 	inFlight, waiting, parked, busy prometheus.Gauge
 	journalBytes, lag, lagSeconds   prometheus.Gauge
@@ -59,6 +59,7 @@ func NewMetrics() *Metrics {
 		quarantined:  counter("forwarder_quarantined_records_total", "Records of ended installations put into quarantine."),
 		sealed:       counter("forwarder_segments_total", "Segments sealed."),
 		reappended:   counter("forwarder_reappended_intents_total", "Parked intents moved to the journal's head."),
+		damaged:      counter("journal_damaged_entries_total", "Journal entries that the disk has destroyed."),
 		sealTook:     histogram("forwarder_seal_seconds", "How long sealing and recording an intent took."),
 		signalTook:   histogram("forwarder_signal_seconds", "How long a signal took."),
 		delay:        histogram("forwarder_delay_seconds", "From sealing to the workflow having it."),

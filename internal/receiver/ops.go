@@ -63,6 +63,6 @@ func (s *Server) writable(ctx context.Context) error {
 	if s.cfg.Journal.Size() >= s.limits.JournalBytes {
 		return errors.New("full: the forwarder is behind, or Temporal does not answer")
 	}
-	_, err := s.cfg.Journal.Append(ctx, []byte{entryProbe})
+	_, err := s.cfg.Journal.AppendAll(ctx, [][]byte{{entryProbe}})
 	return err
 }

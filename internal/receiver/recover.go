@@ -2,8 +2,11 @@ package receiver
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"slices"
+
+	"tributary/internal/journal"
 )
 
 // recover finds in the journal what an earlier process had bound itself to and not finished, before anything new is
@@ -17,6 +20,10 @@ func (f *Forwarder) recover() error {
 	taken, covered := acks{}, acks{}
 	for at := first; at < end; {
 		entries, err := f.Journal.Read(at, readBytes)
+		if errors.Is(err, journal.ErrDamaged) {
+			at++ // read reports it
+			continue
+		}
 		if err != nil {
 			return err
 		}

@@ -22,8 +22,7 @@ import (
 
 // Intake is what the server needs of the journal.
 type Intake interface {
-	// AppendAll returns when all entries are durable.
-	Append(ctx context.Context, entry []byte) (index uint64, err error)
+	// AppendAll returns when all entries are durable; after an error none is in the journal, unless ctx ended. It keeps them.
 	AppendAll(ctx context.Context, entries [][]byte) (first uint64, err error)
 	Size() int64
 }

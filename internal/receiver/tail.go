@@ -3,6 +3,7 @@ package receiver
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -95,27 +96,32 @@ func (f *Forwarder) noteTaken(ctx context.Context, taken acks) error {
 	return nil
 }
 
+// maxReappend intents stay below what the journal takes at once.
+const maxReappend = 1000
+
 // reappend writes intents again at the journal's head, as they are, so that the tail can pass their old places. The order
 // in the journal is of no account: recover sorts by From.
 func (f *Forwarder) reappend(ctx context.Context, stale []*intent) error {
-	entries := make([][]byte, len(stale))
-	for i, it := range stale {
-		b, err := encodeIntent(it)
-		if err != nil {
-			return err
+	for some := range slices.Chunk(stale, maxReappend) {
+		entries := make([][]byte, len(some))
+		for i, it := range some {
+			b, err := encodeIntent(it)
+			if err != nil {
+				return err
+			}
+			entries[i] = b
 		}
-		entries[i] = b
+		first, err := f.Journal.AppendAll(ctx, entries)
+		if err != nil {
+			return fmt.Errorf("write %d intents again: %w", len(some), err)
+		}
+		f.mu.Lock()
+		for i, it := range some {
+			it.index, it.offset = first+uint64(i), f.offset
+		}
+		f.mu.Unlock()
+		f.Metrics.reappended.Add(float64(len(some)))
 	}
-	first, err := f.Journal.AppendAll(ctx, entries)
-	if err != nil {
-		return fmt.Errorf("write %d intents again: %w", len(stale), err)
-	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	for i, it := range stale {
-		it.index, it.offset = first+uint64(i), f.offset
-	}
-	f.Metrics.reappended.Add(float64(len(stale)))
 	return nil
 }
 
