@@ -1,0 +1,574 @@
+package receiver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"tributary/connectors"
+	"tributary/internal/catalog"
+	"tributary/internal/segment"
+	"tributary/workflows"
+)
+
+// What is in the journal reaches its workflow in order, once, and the tail moves up to the head.
+func TestForward(t *testing.T) {
+	t.Parallel()
+	w, l := newWorld(t), newMemoryLog()
+	w.run("a")
+	w.run("b")
+	write(t, l, "a", "1", "2", "3")
+	x := live(t, w, l)
+	x.idle(t, l)
+	write(t, l, "b", "4")
+	write(t, l, "a", "5")
+	x.idle(t, l)
+	if got := w.arrived("a"); !slices.Equal(got, []string{"1", "3", "2", "5"}) {
+		t.Errorf("a got %v", got)
+	}
+	if got := w.arrived("b"); !slices.Equal(got, []string{"4"}) {
+		t.Errorf("b got %v", got)
+	}
+}
+
+// What comes while a signal is in flight goes with the next one, in one segment a stream.
+func TestLoadMakesBatches(t *testing.T) {
+	t.Parallel()
+	w, l := newWorld(t), newMemoryLog()
+	w.run("a")
+	entered, release := make(chan struct{}, 10), make(chan struct{})
+	w.fate = func(context.Context, workflows.Arrival) (bool, error) {
+		entered <- struct{}{}
+		<-release
+		return true, nil
+	}
+	x := live(t, w, l)
+	write(t, l, "a", "0")
+	<-entered
+	for i := range 100 {
+		write(t, l, "a", fmt.Sprint(i+1))
+	}
+	eventually(t, "all is read", func() bool {
+		_, next := l.Bounds()
+		x.mu.Lock()
+		defer x.mu.Unlock()
+		return x.next == next
+	})
+	close(release)
+	x.idle(t, l)
+	if n := w.workflows["a"].signals; n != 2 {
+		t.Errorf("%d signals, want 2", n)
+	}
+	if got := len(w.arrived("a")); got != 101 {
+		t.Errorf("%d records", got)
+	}
+}
+
+// A number of installations are forwarded to at once and no more, and each gets its turn.
+func TestInFlightIsBounded(t *testing.T) {
+	t.Parallel()
+	w, l := newWorld(t), newMemoryLog()
+	var mu sync.Mutex
+	now, most := 0, 0
+	release := make(chan struct{})
+	w.fate = func(context.Context, workflows.Arrival) (bool, error) {
+		mu.Lock()
+		now++
+		most = max(most, now)
+		mu.Unlock()
+		<-release
+		mu.Lock()
+		now--
+		mu.Unlock()
+		return true, nil
+	}
+	for i := range 10 {
+		w.run(fmt.Sprint(i))
+		write(t, l, fmt.Sprint(i), "x")
+	}
+	x := live(t, w, l, func(c *ForwarderConfig) { c.InFlight = 3 })
+	eventually(t, "three are in flight", func() bool {
+		mu.Lock()
+		defer mu.Unlock()
+		return now == 3
+	})
+	close(release)
+	x.idle(t, l)
+	if most != 3 {
+		t.Errorf("%d at once, want 3", most)
+	}
+	for i := range 10 {
+		if got := w.arrived(fmt.Sprint(i)); len(got) != 1 {
+			t.Errorf("%d got %v", i, got)
+		}
+	}
+}
+
+// A signal whose answer is lost, or that never ends, is sent again as it was; the workflow takes it once.
+func TestLostAnswers(t *testing.T) {
+	t.Parallel()
+	w, l := newWorld(t), newMemoryLog()
+	w.run("a")
+	tries := 0
+	w.fate = func(ctx context.Context, a workflows.Arrival) (bool, error) {
+		tries++ // one signal at a time
+		switch {
+		case tries == 1:
+			return true, ErrAgain
+		case tries == 2:
+			return false, ErrAgain
+		case tries == 3:
+			<-ctx.Done()
+			return true, ctx.Err()
+		case tries < 10:
+			return false, errors.New("something nobody knows")
+		}
+		return true, nil
+	}
+	x := live(t, w, l, func(c *ForwarderConfig) { c.SignalTime = 20 * time.Millisecond })
+	write(t, l, "a", "1")
+	x.idle(t, l)
+	if got := w.arrived("a"); !slices.Equal(got, []string{"1"}) || tries < 10 {
+		t.Errorf("got %v in %d signals", got, tries)
+	}
+}
+
+// One installation that can't be reached delays itself only (I11): the others go on, what is its own is parked in segments
+// and the journal's tail moves on. A restart changes nothing, and when it can be reached all arrives in order.
+func TestStuckInstallationIsParked(t *testing.T) {
+	t.Parallel()
+	w, l := newWorld(t), newMemoryLog()
+	w.run("stuck")
+	w.run("fine")
+	stuck := true
+	w.fate = func(_ context.Context, a workflows.Arrival) (bool, error) {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		if stuck && a.Epoch == "stuck" {
+			return false, ErrAgain
+		}
+		return true, nil
+	}
+	small := func(c *ForwarderConfig) { c.ParkBytes = 20 << 10 }
+	x := live(t, w, l, small)
+	var want []string
+	fine, last := 0, uint64(0)
+	for round := range 8 {
+		first, _ := l.Bounds()
+		start := first
+		id := fmt.Sprint("s", round)
+		want = append(want, id)
+		write(t, l, "stuck", id)
+		eventually(t, "the tail moves past what the stuck one holds", func() bool {
+			fine++
+			write(t, l, "fine", fmt.Sprint("f", fine))
+			first, _ := l.Bounds()
+			return first > max(start, last)+50
+		})
+		_, last = l.Bounds()
+		if round == 4 {
+			x.kill(t)
+			x = live(t, w, l, small)
+		}
+		if l.Size() > 200<<10 {
+			t.Fatalf("the journal has grown to %d bytes", l.Size())
+		}
+	}
+	if got := w.arrived("stuck"); len(got) != 0 {
+		t.Fatalf("stuck, yet got %v", got)
+	}
+	w.set(func(*world) { stuck = false })
+	x.idle(t, l)
+	if got := w.arrived("stuck"); !slices.Equal(got, want) {
+		t.Errorf("the stuck one got %v, want %v", got, want)
+	}
+	if got := w.arrived("fine"); len(got) != fine {
+		t.Errorf("the fine one got %d, want %d", len(got), fine)
+	}
+}
+
+// While nobody can be reached, the memory stays bounded: what waits is sealed, and when the intents are too many too, the
+// forwarder reads no more. All arrives afterwards.
+func TestMemoryIsBounded(t *testing.T) {
+	t.Parallel()
+	w, l := newWorld(t), newMemoryLog()
+	down := true
+	w.fate = func(context.Context, workflows.Arrival) (bool, error) {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		if down {
+			return false, ErrAgain
+		}
+		return true, nil
+	}
+	const limit = 8 << 10
+	x := live(t, w, l, func(c *ForwarderConfig) { c.WaitingBytes = limit; c.ParkBytes = 40 << 10 })
+	want := map[string]int{}
+	written := 0
+	stalled := func() bool {
+		x.mu.Lock()
+		defer x.mu.Unlock()
+		if x.waiting > limit+1<<10 {
+			t.Fatalf("%d bytes are waiting", x.waiting)
+		}
+		return x.pledged >= 10<<10
+	}
+	for !stalled() {
+		for range 10 {
+			epoch := fmt.Sprint("e", written%20)
+			if want[epoch] == 0 {
+				w.run(epoch)
+			}
+			write(t, l, epoch, fmt.Sprint(written))
+			want[epoch]++
+			written++
+		}
+		_, next := l.Bounds()
+		eventually(t, "all is read, or the forwarder reads no more", func() bool {
+			x.mu.Lock()
+			read := x.next >= next
+			x.mu.Unlock()
+			return read || stalled()
+		})
+	}
+	w.set(func(*world) { down = false })
+	x.idle(t, l)
+	for epoch, n := range want {
+		if got := w.arrived(epoch); len(got) != n {
+			t.Errorf("%s got %d of %d", epoch, len(got), n)
+		}
+	}
+	if x.waiting != 0 || x.pledged != 0 || x.intents != 0 {
+		t.Errorf("left over: %d bytes waiting, %d of intents, %d intents", x.waiting, x.pledged, x.intents)
+	}
+}
+
+// Records of an ended installation end in quarantine, in segments that the janitor keeps, once, also when quarantining
+// is repeated after a crash (I4).
+func TestEndedGoesToQuarantine(t *testing.T) {
+	t.Parallel()
+	w, l := newWorld(t), newMemoryLog()
+	w.run("gone")
+	w.end("gone")
+	w.set(func(w *world) { w.catalogDown = errors.New("catalog down") })
+	write(t, l, "gone", "1", "2")
+	write(t, l, "unknown", "3")
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	d := &faulty{Log: l, store: w.store, signal: w, at: "append 4", die: cancel}
+	x := live(t, w, l, func(c *ForwarderConfig) { c.Journal, c.Store = d, d })
+	eventually(t, "it waits for the catalog", func() bool {
+		x.mu.Lock()
+		defer x.mu.Unlock()
+		q := x.queues["gone"]
+		return q != nil && q.failures > 2
+	})
+	w.set(func(w *world) { w.catalogDown = nil })
+	x.idle(t, l)
+	intents := sealedAgain(t, w)
+	if len(intents) != 3 {
+		t.Fatalf("quarantine holds %v", intents)
+	}
+
+	// The same intent again, as after a crash before it was noted.
+	again := intentOf(t, w, "gone", l)
+	if err := x.ended(ctx, again); err != nil {
+		t.Fatal(err)
+	}
+	if n := len(w.quarantined); n != 3 {
+		t.Errorf("%d rows after a repetition, want 3", n)
+	}
+	// What the workflow had before it ended is no loss.
+	w.set(func(w *world) { w.marks["gone"] = map[string]uint64{l.ID(): again.From + 1}; w.quarantined = nil })
+	if err := x.ended(ctx, again); err != nil || len(w.quarantined) != 0 {
+		t.Errorf("delivered records were quarantined: %v, %v", w.quarantined, err)
+	}
+}
+
+// sealedAgain loads every quarantined record from where its row says that it is.
+func sealedAgain(t *testing.T, w *world) []string {
+	t.Helper()
+	w.mu.Lock()
+	rows := slices.Clone(w.quarantined)
+	w.mu.Unlock()
+	var ids []string
+	for _, q := range rows {
+		n, err := segment.ParseName(q.Segment)
+		if err != nil || n.Origin != segment.OriginQuarantine {
+			t.Errorf("segment %s: %v", q.Segment, err)
+		}
+		s, err := w.store.Load(context.Background(), q.Segment)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, r := range s.Records() {
+			if i == q.Index && r.ID == q.RecordID && r.Stream == q.Stream && q.Kind == connectors.Gone && q.Reason != "" &&
+				q.Bytes == int64(len(r.Data)) && q.Installation == "i/"+q.Epoch && string(r.Data) == payload(r.ID) {
+				ids = append(ids, r.ID)
+			}
+		}
+	}
+	slices.Sort(ids)
+	return ids
+}
+
+// intentOf rebuilds the intent of an epoch's first segments from the store.
+func intentOf(t *testing.T, w *world, epoch string, l Log) *intent {
+	t.Helper()
+	it := &intent{Installation: "i/" + epoch, Arrival: workflows.Arrival{Epoch: epoch, Journal: l.ID(), At: time.Now()}}
+	for o, err := range w.store.List(context.Background(), epoch+"/") {
+		if err != nil {
+			t.Fatal(err)
+		}
+		n, err := segment.ParseName(o.Name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n.Origin == l.ID() {
+			it.From, it.To = n.Sequence, n.Sequence
+			it.Segments = append(it.Segments, segment.Ref{Name: o.Name, Stream: n.Stream})
+		}
+	}
+	return it
+}
+
+// An installation whose workflow is not there yet is waited for; one whose workflow vanished is not.
+func TestNotFoundIsNotAlwaysTheEnd(t *testing.T) {
+	t.Parallel()
+	w, l := newWorld(t), newMemoryLog()
+	for epoch, state := range map[string]catalog.State{"new": catalog.Installing, "vanished": catalog.Active} {
+		w.run(epoch)
+		delete(w.workflows, epoch)
+		w.installations[epoch] = catalog.Installation{ID: "i/" + epoch, Epoch: epoch, State: state}
+		write(t, l, epoch, epoch)
+	}
+	x := live(t, w, l)
+	eventually(t, "the vanished one's record is in quarantine", func() bool {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		return len(w.quarantined) == 1 && w.quarantined[0].RecordID == "vanished"
+	})
+	w.run("new")
+	x.idle(t, l)
+	if got := w.arrived("new"); !slices.Equal(got, []string{"new"}) {
+		t.Errorf("the new one got %v", got)
+	}
+}
+
+// An Arrival stays small however many streams there are and whatever they are called, and takes a bounded number of records.
+func TestArrivalsAreCapped(t *testing.T) {
+	t.Parallel()
+	w, l := newWorld(t), newMemoryLog()
+	w.run("a")
+	want := 0
+	entry := func(n int, stream func(int) string) {
+		var records []connectors.Record
+		for i := range n {
+			id := fmt.Sprint(want + i)
+			records = append(records, connectors.Record{ID: id, Stream: stream(i), Op: connectors.Upsert, Data: []byte(payload(id))})
+		}
+		want += n
+		for some := range pieces(records) {
+			if _, err := l.Append(context.Background(), appendRecords(nil, "a", "i/a", time.Now(), some)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	entry(100, func(i int) string { return fmt.Sprint("stream", i) })
+	entry(50, func(i int) string { return fmt.Sprint(i, strings.Repeat("<ü%>", 12)) })
+	entry(25_000, func(int) string { return "orders" })
+	for i := range 40 {
+		entry(1, func(int) string { return fmt.Sprint("single", i) })
+	}
+	x := live(t, w, l)
+	x.idle(t, l)
+	if got := w.arrived("a"); len(got) != want { // take checks the sizes
+		t.Errorf("%d records, want %d", len(got), want)
+	}
+	for _, a := range w.workflows["a"].arrivals {
+		n := 0
+		for _, s := range a.Segments {
+			n += s.Records
+		}
+		if n > maxIntentRecords {
+			t.Errorf("an Arrival of %d records", n)
+		}
+	}
+}
+
+// A store or a journal that fails for a while loses nothing.
+func TestStoreAndJournalFail(t *testing.T) {
+	t.Parallel()
+	w, l := newWorld(t), newMemoryLog()
+	w.run("a")
+	s := &unreliable{Store: w.store, fails: 5}
+	write(t, l, "a", "1")
+	x := live(t, w, l, func(c *ForwarderConfig) { c.Store = s })
+	x.idle(t, l)
+	write(t, l, "a", "2")
+	l.set(func(l *memoryLog) { l.fail = errors.New("no space left on device") })
+	time.AfterFunc(30*time.Millisecond, func() { l.set(func(l *memoryLog) { l.fail = nil }) })
+	x.idle(t, l)
+	if got := w.arrived("a"); !slices.Equal(got, []string{"1", "2"}) {
+		t.Errorf("got %v", got)
+	}
+}
+
+// unreliable fails to seal a number of times.
+type unreliable struct {
+	Store
+	mu    sync.Mutex
+	fails int
+}
+
+func (u *unreliable) Seal(ctx context.Context, n segment.Name, b *segment.Builder) (segment.Ref, error) {
+	u.mu.Lock()
+	u.fails--
+	fails := u.fails >= 0
+	u.mu.Unlock()
+	if fails {
+		return segment.Ref{}, errors.New("segment store unreachable")
+	}
+	return u.Store.Seal(ctx, n, b)
+}
+
+// Flush returns when all that can be handed over is, although one installation can't be reached.
+func TestFlush(t *testing.T) {
+	t.Parallel()
+	w, l := newWorld(t), newMemoryLog()
+	w.run("fine")
+	w.run("stuck")
+	w.fate = func(_ context.Context, a workflows.Arrival) (bool, error) {
+		return a.Epoch == "fine", map[bool]error{false: ErrAgain}[a.Epoch == "fine"]
+	}
+	x := live(t, w, l, func(c *ForwarderConfig) { c.MinRest, c.MaxRest = time.Minute, time.Minute; c.Sweep = time.Hour })
+	for i := range 20 {
+		write(t, l, "fine", fmt.Sprint(i))
+	}
+	write(t, l, "stuck", "s")
+	x.flush(t)
+	if got := w.arrived("fine"); len(got) != 20 {
+		t.Errorf("%d records after Flush, want 20", len(got))
+	}
+	if first, next := l.Bounds(); first == 1 || first == next {
+		t.Errorf("bounds %d, %d: the tail should stand at the stuck one's entry", first, next)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	write(t, l, "late", "x")
+	if err := x.Flush(ctx); err != nil && !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+}
+
+// Entries that this release can't read stop the forwarder with a clear error; nothing is passed over.
+func TestUnreadableEntryStops(t *testing.T) {
+	t.Parallel()
+	for _, bad := range [][]byte{{99, 1}, {}, {entryRecords, 200}, entryOf("a", "1")[:20]} {
+		w, l := newWorld(t), newMemoryLog()
+		w.run("a")
+		if _, err := l.Append(context.Background(), bad); err != nil {
+			t.Fatal(err)
+		}
+		x := live(t, w, l)
+		if err := x.wait(t); err == nil || !strings.Contains(err.Error(), "journal entry 1") {
+			t.Errorf("%v: error %v", bad, err)
+		}
+		if first, _ := l.Bounds(); first != 1 {
+			t.Error("the tail moved past it")
+		}
+	}
+}
+
+// An entry that the disk destroyed is reported, and holds back nobody else's; also not after a restart.
+func TestDamagedEntryIsPassedOver(t *testing.T) {
+	t.Parallel()
+	w, l := newWorld(t), newMemoryLog()
+	w.run("a")
+	for i := range 3 {
+		write(t, l, "a", fmt.Sprint(i))
+	}
+	l.damaged = 2
+	logged := &logs{}
+	x := live(t, w, l, func(c *ForwarderConfig) { c.Log = slog.New(slog.NewTextHandler(logged, nil)) })
+	x.idle(t, l)
+	if got := w.arrived("a"); !slices.Equal(got, []string{"0", "2"}) {
+		t.Errorf("got %v", got)
+	}
+	if !strings.Contains(logged.String(), "entry=2") {
+		t.Errorf("logged %q", logged)
+	}
+}
+
+// What was taken is not sent again after a restart, although the tail could not pass it.
+func TestTakenIsNoted(t *testing.T) {
+	t.Parallel()
+	w, l := newWorld(t), newMemoryLog()
+	w.run("stuck")
+	w.run("fine")
+	w.fate = func(_ context.Context, a workflows.Arrival) (bool, error) {
+		if a.Epoch == "stuck" {
+			return false, ErrAgain
+		}
+		return true, nil
+	}
+	x := live(t, w, l, func(c *ForwarderConfig) { c.Sweep = time.Hour })
+	write(t, l, "stuck", "s")
+	for i := range 5 {
+		write(t, l, "fine", fmt.Sprint(i))
+		eventually(t, "it is taken", func() bool { return len(w.arrived("fine")) == i+1 })
+	}
+	eventually(t, "the last one is acknowledged", func() bool {
+		x.mu.Lock()
+		defer x.mu.Unlock()
+		return x.queues["fine"] == nil
+	})
+	if err := x.sweep(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	x.kill(t)
+	signals := w.workflows["fine"].signals
+	live(t, w, l)
+	write(t, l, "fine", "5")
+	eventually(t, "the new one is taken", func() bool { return len(w.arrived("fine")) == 6 })
+	if n := w.workflows["fine"].signals; n != signals+1 {
+		t.Errorf("%d signals after the restart, want 1", n-signals)
+	}
+}
+
+// Pieces hold what one intent may: by records, by bytes, by streams.
+func TestPieces(t *testing.T) {
+	t.Parallel()
+	big := make([]byte, 5<<20)
+	for _, c := range []struct {
+		what string
+		of   func(i int) connectors.Record
+		n    int
+		want []int
+	}{
+		{"few", func(int) connectors.Record { return connectors.Record{Stream: "s"} }, 3, []int{3}},
+		{"none", nil, 0, nil},
+		{"records", func(int) connectors.Record { return connectors.Record{Stream: "s"} }, 10_001, []int{10_000, 1}},
+		{"bytes", func(int) connectors.Record { return connectors.Record{Stream: "s", Data: big} }, 7, []int{3, 3, 1}},
+		{"streams", func(i int) connectors.Record { return connectors.Record{Stream: fmt.Sprint(i)} }, 70, []int{32, 32, 6}},
+		{"one too large", func(int) connectors.Record { return connectors.Record{Stream: "s", Data: make([]byte, 20<<20)} }, 2, []int{1, 1}},
+	} {
+		var records []connectors.Record
+		for i := range c.n {
+			records = append(records, c.of(i))
+		}
+		var got []int
+		for some := range pieces(records) {
+			got = append(got, len(some))
+		}
+		if !slices.Equal(got, c.want) {
+			t.Errorf("%s: pieces of %v, want %v", c.what, got, c.want)
+		}
+	}
+}
