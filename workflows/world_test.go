@@ -213,20 +213,21 @@ func (w *world) drive(in Input, until time.Duration, events ...event) Status {
 		env.SetWorkflowRunTimeout(100 * 365 * 24 * time.Hour)
 		w.register(env)
 		ended := false
-		for i := range events {
-			e := &events[i]
-			at := start.Add(e.after)
-			if e.do == nil {
-				continue
+		grow := history(env)
+		var arm func()
+		arm = func() { // one callback at a time: the environment holds only so many
+			if len(events) == 0 {
+				return
 			}
+			e := events[0]
 			env.RegisterDelayedCallback(func() {
-				if e.do != nil {
-					do := e.do
-					e.do = nil
-					do(env)
-				}
-			}, max(at.Sub(now), time.Microsecond))
+				events = events[1:]
+				grow(3)
+				e.do(env)
+				arm()
+			}, max(start.Add(e.after).Sub(env.Now()), time.Microsecond))
 		}
+		arm()
 		env.RegisterDelayedCallback(func() {
 			v, err := env.QueryWorkflow(StatusQuery)
 			if err != nil {
@@ -264,6 +265,18 @@ func (w *world) drive(in Input, until time.Duration, events ...event) Status {
 		}
 		return status
 	}
+}
+
+// history lets the run's history grow as a server would write it; the environment itself doesn't count.
+func history(env *testsuite.TestWorkflowEnvironment) func(int) {
+	n := 3
+	grow := func(by int) {
+		n += by
+		env.SetCurrentHistoryLength(n)
+	}
+	env.SetOnActivityCompletedListener(func(*activity.Info, converter.EncodedValue, error) { grow(6) })
+	env.SetOnTimerFiredListener(func(string) { grow(4) })
+	return grow
 }
 
 func signal(a Arrival) func(*testsuite.TestWorkflowEnvironment) {

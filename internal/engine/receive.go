@@ -1,0 +1,166 @@
+package engine
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"time"
+
+	"go.temporal.io/sdk/client"
+	"golang.org/x/sync/errgroup"
+
+	"tributary/connectors"
+	"tributary/connectors/datastream"
+	"tributary/internal/block"
+	"tributary/internal/catalog"
+	"tributary/internal/journal"
+	"tributary/internal/receiver"
+	"tributary/internal/vault"
+)
+
+// Receiver serves webhooks and forwards them until it is stopped.
+type Receiver struct {
+	// URL and OpsURL are where it listens.
+	URL, OpsURL string
+
+	forwarder  *receiver.Forwarder
+	journal    *journal.Journal
+	stopServer context.CancelFunc
+	stopAll    context.CancelFunc
+	group      *errgroup.Group
+	served     chan struct{}
+}
+
+// flushTime bounds how long a stopping receiver goes on forwarding; what is left stands in its journal.
+const flushTime = 10 * time.Second
+
+// StartReceiver opens the journal and starts the webhook server and the forwarder.
+func (e *Engine) StartReceiver(ctx context.Context, c client.Client) (_ *Receiver, err error) {
+	j, err := journal.Open(e.Config.Journal, journal.Options{MaxBytes: e.Config.JournalBytes, Logger: e.Log})
+	if err != nil {
+		return nil, err
+	}
+	var public, ops net.Listener
+	defer func() {
+		if err != nil {
+			j.Close()
+			for _, l := range []net.Listener{public, ops} {
+				if l != nil {
+					l.Close()
+				}
+			}
+		}
+	}()
+	if public, err = net.Listen("tcp", e.Config.Listen); err != nil {
+		return nil, fmt.Errorf("TRIBUTARY_LISTEN: %w", err)
+	}
+	if ops, err = net.Listen("tcp", e.Config.OpsListen); err != nil {
+		return nil, fmt.Errorf("TRIBUTARY_OPS_LISTEN: %w", err)
+	}
+	metrics := receiver.NewMetrics()
+	f, err := receiver.NewForwarder(receiver.ForwarderConfig{
+		Journal: j, Store: e.Segments, Catalog: e.Catalog, Signaler: signaler{c}, Metrics: metrics, Log: e.Log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	s, err := receiver.NewServer(receiver.Config{
+		Public: public, Ops: ops, PublicURL: e.Config.PublicURL, Journal: j, Catalog: e.Catalog, Opener: opener{e},
+		Keys: e.publicKeys,
+		Temporal: func(ctx context.Context) error {
+			_, err := c.CheckHealth(ctx, &client.CheckHealthRequest{})
+			return err
+		},
+		Limits: receiver.Limits{JournalBytes: e.Config.JournalBytes / 2}, Metrics: metrics, Log: e.Log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	all, stopAll := context.WithCancel(context.Background())
+	serving, stopServer := context.WithCancel(all)
+	r := &Receiver{
+		URL: "http://" + public.Addr().String(), OpsURL: "http://" + ops.Addr().String(),
+		forwarder: f, journal: j, stopAll: stopAll, stopServer: stopServer, group: new(errgroup.Group), served: make(chan struct{}),
+	}
+	r.group.Go(func() error { defer close(r.served); return s.Run(serving) })
+	r.group.Go(func() error { return f.Run(all) })
+	return r, nil
+}
+
+// Stop stops accepting, finishes what is in flight, forwards what it can for a moment and closes the journal.
+func (r *Receiver) Stop(ctx context.Context) error {
+	r.stopServer()
+	<-r.served
+	fctx, cancel := context.WithTimeout(ctx, flushTime)
+	defer cancel()
+	_ = r.forwarder.Flush(fctx) // what was not taken is found again in the journal
+	r.stopAll()
+	return errors.Join(r.group.Wait(), r.journal.Close())
+}
+
+// opener opens connectors for the receiver.
+type opener struct{ e *Engine }
+
+func (o opener) Receiver(ctx context.Context, in catalog.Installation) (connectors.Receiver, []string, error) {
+	s, err := o.e.Blocks.Source(ctx, in.Integration, in.Revision, in.User)
+	if err != nil {
+		return nil, nil, err
+	}
+	r, ok := s.Value.(connectors.Receiver)
+	if !ok || !s.Spec.Source.Trigger.Kind.Receives() {
+		return nil, nil, connectors.Errorf(connectors.NotFound, "", "%s takes no webhooks", in.Integration)
+	}
+	return r, s.Spec.Source.Streams, nil
+}
+
+func (o opener) AppReceiver(ctx context.Context, connector, connection string) (connectors.Receiver, error) {
+	def, err := o.e.Registry.Lookup(connector)
+	if err != nil || !def.AppWide || def.OpenSource == nil {
+		return nil, connectors.Errorf(connectors.NotFound, "", "there is no app-wide connector of that name")
+	}
+	if connection == "" {
+		connection = block.DefaultConnection
+	}
+	conn, err := o.e.Vault.Get(ctx, vault.Operator, connector, connection)
+	if errors.Is(err, catalog.ErrNotFound) {
+		return nil, connectors.Errorf(connectors.NotFound, "", "there is no such connection")
+	}
+	if err != nil {
+		return nil, err
+	}
+	v, err := def.OpenSource(connectors.Config{Settings: json.RawMessage(`{}`), Connection: conn.Secret, Env: o.e.env})
+	if err != nil {
+		return nil, err
+	}
+	r, ok := v.(connectors.Receiver)
+	if !ok {
+		return nil, connectors.Errorf(connectors.NotFound, "", "%s takes no webhooks", connector)
+	}
+	return r, nil
+}
+
+// publicKeys lists the keys that verify what Data Stream signs, of all connections of the operator.
+func (e *Engine) publicKeys(ctx context.Context) ([]byte, error) {
+	conns, err := e.Catalog.Connections(ctx, vault.Operator)
+	if err != nil {
+		return nil, err
+	}
+	keys := []datastream.PublicKey{}
+	for _, c := range conns {
+		if c.Connector != datastream.Definition().Name {
+			continue
+		}
+		conn, err := e.Vault.Get(ctx, c.Owner, c.Connector, c.Name)
+		if err != nil {
+			return nil, err
+		}
+		more, err := datastream.PublicKeys(conn.Secret)
+		if err != nil {
+			return nil, err
+		}
+		keys = append(keys, more...)
+	}
+	return json.Marshal(map[string]any{"keys": keys})
+}
