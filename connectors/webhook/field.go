@@ -170,7 +170,7 @@ func parseMoment(s, unit string) (time.Time, bool) {
 	}
 	if n, err := strconv.ParseFloat(s, 64); err == nil {
 		seconds, fraction := math.Modf(n / float64(perSecond))
-		if !(math.Abs(seconds) <= maxSeconds) { // also NaN
+		if !(math.Abs(seconds) < 1e12) { // what int64 can't hold becomes anything; NaN too
 			return time.Time{}, false
 		}
 		return inYears(int64(seconds), int64(math.Round(fraction*1e6))*1e3)
@@ -197,13 +197,7 @@ func parseTime(s string) (time.Time, bool) {
 	return inYears(t.Unix(), int64(t.Nanosecond()))
 }
 
-// maxSeconds is the end of the year 9999 and a little: what is beyond would overflow within time.Unix.
-const maxSeconds = 1e12
-
 func inYears(seconds, nanoseconds int64) (time.Time, bool) {
-	if seconds < -maxSeconds || seconds > maxSeconds {
-		return time.Time{}, false
-	}
 	t := time.Unix(seconds, nanoseconds).UTC()
 	return t, t.Year() >= 1 && t.Year() <= 9999
 }

@@ -116,6 +116,8 @@ func TestCheck(t *testing.T) {
 			t.Errorf("%+v: %v", c, err)
 		} else if !ok {
 			wantKind(t, err, connectors.Unauthorized, "no valid secret")
+			_, err = v.(connectors.Receiver).Receive(t.Context(), connectors.Delivery{})
+			wantKind(t, err, connectors.Unauthorized, "no valid secret")
 		}
 	}
 }
