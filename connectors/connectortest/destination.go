@@ -1,0 +1,360 @@
+package connectortest
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"tributary/connectors"
+)
+
+// DestinationHarness is what TestDestination needs to know of a destination.
+type DestinationHarness struct {
+	// New makes an empty place to write to, which ends with the test.
+	New func(t *testing.T) DestinationPlace
+	// Modes that the destination offers.
+	Modes []connectors.Mode
+	// Refuses tells which JSON texts the destination can't hold and rejects; nil: none.
+	Refuses func(data []byte) bool
+	// Poison is a payload that only the destination itself finds to be wrong; nil: there is none.
+	Poison []byte
+	// Failing destinations can't work, each for its reason, and have Canary among their secrets.
+	Failing map[string]FailingDestination
+	Canary  string
+}
+
+// DestinationPlace is a database, a bucket, a topic: what several destinations write to.
+type DestinationPlace struct {
+	// Open opens one more destination there. Who calls it closes it.
+	Open func(t *testing.T, mode connectors.Mode) connectors.Destination
+	// Rows reads everything back, past the destination, in any order.
+	Rows func(t *testing.T) []Row
+	// Break cuts the connections of the destinations and lets no new ones through until Heal; nil: not offered.
+	Break, Heal func(t *testing.T)
+}
+
+// FailingDestination can't write, and says so with an error of the kind.
+type FailingDestination struct {
+	Open func(t *testing.T) connectors.Destination
+	Kind connectors.Kind
+}
+
+// Row is a record as it stands in the destination.
+type Row struct {
+	Installation, Stream, ID, Key string
+	Op                            connectors.Op
+	Version                       int64
+	Data                          string
+}
+
+// deadline bounds each wait of the suite.
+const deadline = time.Minute
+
+// TestDestination proves that a destination with a ledger keeps the contract of connectors.Destination. It is not called from a parallel test: it
+// looks for goroutines left over.
+func TestDestination(t *testing.T, h DestinationHarness) {
+	h.New(t) // starts what the harness shares
+	before := goleak.IgnoreCurrent()
+	t.Run("suite", func(t *testing.T) {
+		for _, mode := range h.Modes {
+			t.Run(string(mode), func(t *testing.T) {
+				for _, test := range []struct {
+					name string
+					run  func(*destinationTest)
+				}{
+					{"empty batch", (*destinationTest).empty},
+					{"one record", (*destinationTest).one},
+					{"ten thousand records", (*destinationTest).many},
+					{"payloads byte for byte", (*destinationTest).payloads},
+					{"awkward names", (*destinationTest).names},
+					{"times beyond all calendars", (*destinationTest).times},
+					{"same batch again", (*destinationTest).again},
+					{"same batch at once", (*destinationTest).atOnce},
+					{"halves after the whole", (*destinationTest).halves},
+					{"overlapping ranges", (*destinationTest).overlap},
+					{"ordinals below the ledger", (*destinationTest).below},
+					{"gaps between ordinals", (*destinationTest).gaps},
+					{"new epoch", (*destinationTest).epoch},
+					{"two installations", (*destinationTest).installations},
+					{"two lanes", (*destinationTest).lanes},
+					{"many lanes at once", (*destinationTest).lanesAtOnce},
+					{"poison", (*destinationTest).poison},
+					{"cancelled", (*destinationTest).cancelled},
+					{"closed while writing", (*destinationTest).closed},
+					{"connection broken and healed", (*destinationTest).broken},
+					{"which record wins", (*destinationTest).winners},
+					{"any order of changes", (*destinationTest).anyOrder},
+				} {
+					t.Run(test.name, func(t *testing.T) {
+						t.Parallel()
+						test.run(&destinationTest{T: t, h: h, mode: mode, place: h.New(t)})
+					})
+				}
+			})
+		}
+		for name, f := range h.Failing {
+			t.Run("failing: "+name, func(t *testing.T) {
+				t.Parallel()
+				testFailing(t, f, h.Canary)
+			})
+		}
+	})
+	goleak.VerifyNone(t, before)
+}
+
+// destinationTest is one test of the suite with a place of its own.
+type destinationTest struct {
+	*testing.T
+	h     DestinationHarness
+	mode  connectors.Mode
+	place DestinationPlace
+}
+
+func (t *destinationTest) open() connectors.Destination {
+	t.Helper()
+	d := t.place.Open(t.T, t.mode)
+	t.Cleanup(func() {
+		if err := d.Close(); err != nil {
+			t.Errorf("close: %v", err)
+		}
+	})
+	return d
+}
+
+func (t *destinationTest) context() context.Context {
+	ctx, cancel := context.WithTimeout(context.Background(), deadline)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// batch makes a batch of records, with ordinals from first up.
+func (t *destinationTest) batch(first int64, records ...connectors.Record) connectors.Batch {
+	records = slices.Clone(records)
+	for i := range records {
+		records[i].Ordinal = first + int64(i)
+		if records[i].ReceivedAt.IsZero() {
+			records[i].ReceivedAt = time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC)
+		}
+	}
+	return connectors.Batch{
+		Installation: "orders-to-warehouse/ada", Integration: "orders-to-warehouse", User: "ada",
+		Epoch: "6e4ad9e8-0000-4000-8000-000000000001", Lane: "warehouse",
+		First: first, Next: first + int64(len(records)), Mode: t.mode, Records: records,
+	}
+}
+
+// record makes the n-th record, of an object of its own.
+func record(n int) connectors.Record {
+	return connectors.Record{
+		ID: fmt.Sprintf("event-%d", n), Stream: "orders", Key: fmt.Sprintf("gid://shop/Order/%d", n), Op: connectors.Upsert, Version: int64(n + 1),
+		OccurredAt: time.Date(2026, 11, 1, 11, 0, 0, 123456000, time.UTC), Data: fmt.Appendf(nil, `{"id": %d, "total_spent": "0.00"}`, n),
+	}
+}
+
+func records(from, to int) []connectors.Record {
+	var rs []connectors.Record
+	for n := from; n < to; n++ {
+		rs = append(rs, record(n))
+	}
+	return rs
+}
+
+// write writes a batch and wants all of it durable.
+func (t *destinationTest) write(d connectors.Destination, b connectors.Batch) {
+	t.Helper()
+	r, err := d.Write(t.context(), b)
+	if err != nil {
+		t.Fatalf("write: %v", err)
+	}
+	t.wantOutcomes(b, r, nil)
+}
+
+// wantOutcomes wants the records at the indexes rejected with a reason and all others durable.
+func (t *destinationTest) wantOutcomes(b connectors.Batch, r connectors.Result, rejected []int) {
+	t.Helper()
+	if len(b.Records) > 0 && len(r.Outcomes) != len(b.Records) {
+		t.Fatalf("%d outcomes for %d records", len(r.Outcomes), len(b.Records))
+	}
+	for i := range b.Records {
+		want := connectors.Durable
+		if slices.Contains(rejected, i) {
+			want = connectors.Rejected
+			if reason := r.Reasons[i]; reason == "" || len(reason) > 500 {
+				t.Fatalf("record %d is rejected with the reason %q", i, reason)
+			}
+		}
+		if r.Outcomes[i] != want {
+			t.Fatalf("record %d of %d: outcome %d (%s), want %d", i, len(b.Records), r.Outcomes[i], r.Reasons[i], want)
+		}
+	}
+	if len(r.Reasons) != len(rejected) {
+		t.Fatalf("%d reasons, want %d", len(r.Reasons), len(rejected))
+	}
+}
+
+// untilDurable writes a batch as the engine does: what comes again comes again.
+func (t *destinationTest) untilDurable(d connectors.Destination, b connectors.Batch) {
+	t.Helper()
+	ctx := t.context()
+	for {
+		r, err := d.Write(ctx, b)
+		if err == nil {
+			t.wantOutcomes(b, r, nil)
+			return
+		}
+		t.wantRetry(err)
+		if ctx.Err() != nil {
+			t.Fatalf("still failing after %v: %v", deadline, err)
+		}
+	}
+}
+
+// wantRetry wants an error after which the engine comes again.
+func (t *destinationTest) wantRetry(err error) {
+	t.Helper()
+	var e *connectors.Error
+	if !errors.As(err, &e) || e.Kind.Stops() {
+		t.Fatalf("got %v, want an error of a kind that comes again", err)
+	}
+}
+
+// want compares what is in the destination with rows.
+func (t *destinationTest) want(rows []Row) {
+	t.Helper()
+	t.compare(t.place.Rows(t.T), rows)
+}
+
+// rowsOf are the rows that a batch makes when each record has a key of its own.
+func rowsOf(batches ...connectors.Batch) []Row {
+	var rows []Row
+	for _, b := range batches {
+		for _, r := range b.Records {
+			rows = append(rows, rowOf(b, r))
+		}
+	}
+	return rows
+}
+
+func rowOf(b connectors.Batch, r connectors.Record) Row {
+	return Row{b.Installation, r.Stream, r.ID, r.Key, r.Op, r.Version, string(r.Data)}
+}
+
+func (t *destinationTest) empty() {
+	d := t.open()
+	b := t.batch(0)
+	b.Next = 7 // a filter left everything out
+	t.write(d, b)
+	t.write(d, b)
+	t.want(nil)
+	next := t.batch(7, records(7, 9)...)
+	t.write(d, next)
+	t.want(rowsOf(next))
+}
+
+func (t *destinationTest) one() {
+	b := t.batch(0, record(0))
+	t.write(t.open(), b)
+	t.want(rowsOf(b))
+}
+
+func (t *destinationTest) many() {
+	b := t.batch(0, records(0, 10_000)...)
+	t.write(t.open(), b)
+	t.want(rowsOf(b))
+}
+
+// payloads that a decoder, an encoder or a column might change.
+func payloads() []string {
+	return []string{
+		`{}`, `null`, `0`, `-0`, `""`, ` [ ] `, "\r\n\t{\"a\"\n:\t1 }\n",
+		`{"a":1,"a":2,"A":3}`, `{"b":1,"a":2}`,
+		`{"n":9007199254740993,"m":123456789012345678901234567890,"e":1e400,"f":1.0,"g":1E+2,"h":-1e-400,"i":0.10}`,
+		`{"s":"\u0000","t":"\u00e9é\u00E9","u":"\/","v":"\ud83d\ude00😀","w":"\u2028\u2029\u007f"}`,
+		`"\ud800"`, `{"":""}`, `{"html":"<a href='x'>&amp;</a>","sql":"'; DROP TABLE orders; --","copy":"\\N\\.\t"}`,
+		`{"customers": {"id": 7845692539040, "email": "ada@example.com", "orders_count": 0, "total_spent": "0.00", "verified_email": true}}`,
+		`"` + strings.Repeat("é", 1<<19) + `"`,
+		strings.Repeat(`{"a":[`, 200) + strings.Repeat(`]}`, 200),
+		`"漢字 ‮rtl‬ 👩‍👩‍👧‍👦 ﷽"`,
+	}
+}
+
+func (t *destinationTest) payloads() {
+	var rs []connectors.Record
+	var rejected []int
+	for i, p := range payloads() {
+		r := record(i)
+		r.Data = []byte(p)
+		rs = append(rs, r)
+		if t.h.Refuses != nil && t.h.Refuses(r.Data) {
+			rejected = append(rejected, i)
+		}
+	}
+	gone := record(len(rs))
+	gone.Op, gone.Data = connectors.Delete, nil
+	b := t.batch(0, append(rs, gone)...)
+	kept := b
+	kept.Records = nil
+	for i, r := range b.Records {
+		if !slices.Contains(rejected, i) {
+			kept.Records = append(kept.Records, r)
+		}
+	}
+	copies := make([][]byte, len(rs))
+	for i := range rs {
+		copies[i] = bytes.Clone(rs[i].Data)
+	}
+	r, err := t.open().Write(t.context(), b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.wantOutcomes(b, r, rejected)
+	t.want(rowsOf(kept))
+	for i := range rs {
+		if !bytes.Equal(rs[i].Data, copies[i]) {
+			t.Fatalf("the destination wrote into the payload of record %d", i)
+		}
+	}
+}
+
+func (t *destinationTest) names() {
+	var rs []connectors.Record
+	for i, name := range []string{
+		"orders", "Orders", "ORDERS", "order", "select", "user", "table", "a b", "a.b", `a"b`, "a'b", "a;b", "a`b", "a\\b", "a/b", "a-b", "$1", "%s", "{}", "main", "public", "pg_class",
+		"größe", "注文", "😀", " ", strings.Repeat("long_", 20), strings.Repeat("long_", 20) + "x", strings.Repeat("é", 60), "data", "_id", "1",
+	} {
+		r := record(i)
+		r.Stream = name
+		twin := r // the same ID and key in another stream is another record
+		twin.ID, twin.Key = "same", "same"
+		rs = append(rs, r, twin)
+	}
+	b := t.batch(0, rs...)
+	b.Lane = `lane "x" 'y' é`
+	b.Installation = `it's "quoted"/ada\ é;--`
+	d := t.open()
+	t.write(d, b)
+	t.want(rowsOf(b))
+	again := b
+	again.Epoch = "another"
+	t.write(d, again)
+	t.want(rowsOf(b))
+}
+
+func (t *destinationTest) times() {
+	rs := records(0, 5)
+	rs[0].OccurredAt = time.Time{}
+	rs[1].OccurredAt = time.Date(292_277_026_596, 12, 4, 0, 0, 0, 0, time.UTC)
+	rs[2].OccurredAt = time.Date(-5000, 1, 1, 0, 0, 0, 0, time.UTC)
+	rs[3].OccurredAt = time.Date(9999, 12, 31, 23, 59, 59, 999_999_999, time.FixedZone("", 3600))
+	rs[4].OccurredAt = time.Date(1, 1, 1, 0, 0, 1, 0, time.UTC)
+	b := t.batch(0, rs...)
+	t.write(t.open(), b)
+	t.want(rowsOf(b))
+}

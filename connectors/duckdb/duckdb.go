@@ -1,0 +1,152 @@
+// Package duckdb writes records into tables of a DuckDB file on the worker's own disk.
+//
+// Docs: docs/destinations/duckdb.md.
+package duckdb
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"tributary/connectors"
+	"tributary/connectors/table"
+)
+
+// Settings is what a block may say.
+type Settings struct {
+	Path  string `json:"path,omitempty" jsonschema:"description=The database file; a relative path lies in the worker's folder,default=warehouse.duckdb"`
+	Table string `json:"table,omitempty" jsonschema:"description=Name of the table; {stream} {integration} and {user} stand for the record's,default={stream}"`
+}
+
+// limits of a statement. A batch goes whole: DuckDB's cost lies in the transaction, not in the row.
+var limits = table.Limits{Records: 50_000, Bytes: 64 << 20, Data: 64 << 20, Name: 255}
+
+// Files holds the database files that the process has open: DuckDB allows one process a file, and all of it shares one handle. What is opened
+// through one Files sees the same file as one.
+type Files struct {
+	shared table.Shared[*file]
+}
+
+// NewFiles makes a Files that has no file open.
+func NewFiles() *Files { return &Files{} }
+
+// Definition describes the connector; its destinations share the files of f.
+func (f *Files) Definition() connectors.Definition {
+	return connectors.Definition{
+		Name:            "duckdb",
+		Title:           "DuckDB",
+		Doc:             "Writes records into tables of a DuckDB file beside the worker: every change as a row, or one row an object. The payload is kept byte for byte in a JSON column.",
+		Settings:        Settings{},
+		Modes:           []connectors.Mode{connectors.Append, connectors.ModeUpsert},
+		OpenDestination: f.open,
+	}
+}
+
+// hold returns the file at an absolute path. It is opened when it is first used.
+func (f *Files) hold(path string) (*file, func() error, error) {
+	if folder, err := filepath.EvalSymlinks(filepath.Dir(path)); err == nil {
+		path = filepath.Join(folder, filepath.Base(path))
+	}
+	return f.shared.Acquire(path, func() (*file, error) { return newFile(path), nil })
+}
+
+type destination struct {
+	file    *file
+	release func() error
+	name    table.Name
+	mode    connectors.Mode
+	gate    table.Gate
+}
+
+var (
+	_ connectors.Destination = (*destination)(nil)
+	_ connectors.Checker     = (*destination)(nil)
+)
+
+func (f *Files) open(c connectors.Config) (connectors.Destination, error) {
+	settings, err := connectors.Decode[Settings](c.Settings)
+	if err != nil {
+		return nil, err
+	}
+	name, err := table.ParseName(settings.Table)
+	if err != nil {
+		return nil, err
+	}
+	if c.Layout != "" && c.Layout != connectors.LayoutRaw {
+		return nil, connectors.Errorf(connectors.Invalid, "settings", "layout %q: want %s", c.Layout, connectors.LayoutRaw)
+	}
+	if settings.Path == "" {
+		settings.Path = "warehouse.duckdb"
+	}
+	if strings.ContainsAny(settings.Path, "?%\x00") || strings.Contains(settings.Path, "://") {
+		return nil, connectors.Errorf(connectors.Invalid, "settings", "path: want the path of a file, without ? and %%")
+	}
+	if !filepath.IsAbs(settings.Path) {
+		settings.Path = filepath.Join(c.Env.Dir, settings.Path)
+	}
+	path, err := filepath.Abs(settings.Path)
+	if err != nil {
+		return nil, connectors.Errorf(connectors.Invalid, "settings", "path: it can't be made absolute")
+	}
+	mode := c.Mode
+	if mode == "" {
+		mode = connectors.Append
+	}
+	held, release, err := f.hold(path)
+	if err != nil {
+		return nil, err
+	}
+	return &destination{file: held, release: release, name: name, mode: mode}, nil
+}
+
+// Write keeps I3 and I5 by the ledger and, because nobody else can have the file open, by looking for what is there before it inserts; see
+// table.Write.
+func (d *destination) Write(ctx context.Context, b connectors.Batch) (connectors.Result, error) {
+	ctx, leave, err := d.gate.Enter(ctx)
+	if err != nil {
+		return connectors.NewResult(len(b.Records)), err
+	}
+	defer leave()
+	return table.Write(ctx, &store{file: d.file, mode: b.Mode}, d.name, limits, b)
+}
+
+// Check opens the file and looks at the table where its name is known; a missing file is made by the first write.
+func (d *destination) Check(ctx context.Context) error {
+	ctx, leave, err := d.gate.Enter(ctx)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	if _, err := os.Stat(d.file.path); os.IsNotExist(err) {
+		return checkFolder(filepath.Dir(d.file.path))
+	}
+	db, err := d.file.database()
+	if err != nil {
+		return err
+	}
+	if name, fixed := d.name.Fixed(); fixed {
+		_, err = rawLayout(name, d.mode).inspect(ctx, db)
+	}
+	if err != nil {
+		return failed("check", err)
+	}
+	return nil
+}
+
+// checkFolder finds out whether a file can be made: only by making one can that be known.
+func checkFolder(folder string) error {
+	f, err := os.CreateTemp(folder, ".tributary-*")
+	if err != nil {
+		return connectors.Errorf(connectors.Forbidden, "check", "no file can be made in %s: %v", folder, err)
+	}
+	_ = f.Close()
+	_ = os.Remove(f.Name())
+	return nil
+}
+
+// Close ends running writes as Unavailable. The last to close a file writes it back whole.
+func (d *destination) Close() error {
+	d.gate.Close()
+	return d.release()
+}

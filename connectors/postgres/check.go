@@ -1,0 +1,99 @@
+package postgres
+
+import (
+	"context"
+	"fmt"
+
+	"tributary/connectors"
+	"tributary/connectors/table"
+)
+
+// oldest server whose catalog and statements are as this package expects.
+const oldest = 120000
+
+// Check connects, looks at the server and the rights of the role, and says what to grant. It changes nothing.
+func (d *destination) Check(ctx context.Context) error {
+	ctx, leave, err := d.gate.Enter(ctx)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	var version int
+	var readOnly, schemaExists, create, temporary, use bool
+	err = d.pool.QueryRow(ctx, `SELECT current_setting('server_version_num')::int, pg_is_in_recovery() OR current_setting('transaction_read_only') = 'on',
+		to_regnamespace(quote_ident($1)) IS NOT NULL,
+		CASE WHEN to_regnamespace(quote_ident($1)) IS NULL THEN has_database_privilege(current_database(), 'CREATE') ELSE has_schema_privilege($1, 'CREATE') END,
+		has_database_privilege(current_database(), 'TEMPORARY'),
+		CASE WHEN to_regnamespace(quote_ident($1)) IS NULL THEN true ELSE has_schema_privilege($1, 'USAGE') END`,
+		d.schema).Scan(&version, &readOnly, &schemaExists, &create, &temporary, &use)
+	if err != nil {
+		return d.pool.explain(d.schema, "check", err)
+	}
+	if version < oldest {
+		return connectors.Errorf(connectors.Invalid, "check", "the server's version number is %d: want PostgreSQL %d or later", version, oldest/10000)
+	}
+	if readOnly {
+		return connectors.Errorf(connectors.Invalid, "check", "the server or the role is read-only: give the host of the primary")
+	}
+
+	g := d.pool.grants(d.schema)
+	var missing []string
+	if !temporary {
+		missing = append(missing, g.temporary)
+	}
+	if !use {
+		missing = append(missing, g.schema)
+		return connectors.Errorf(connectors.Forbidden, "check", "the role lacks rights; %s", administrator(missing))
+	}
+	tablesMissing, tablesDenied, err := d.checkTables(ctx)
+	if err != nil {
+		return err
+	}
+	switch {
+	case tablesMissing && !create && !schemaExists:
+		missing = append(missing, g.create)
+	case tablesMissing && !create:
+		missing = append(missing, g.schema)
+	}
+	if tablesDenied {
+		missing = append(missing, g.tables)
+	}
+	if missing != nil {
+		return connectors.Errorf(connectors.Forbidden, "check", "the role lacks rights; %s", administrator(missing))
+	}
+	return nil
+}
+
+// checkTables looks at the tables whose names are known beforehand. missing says that some have yet to be created, denied that the role
+// may not write into one that exists.
+func (d *destination) checkTables(ctx context.Context) (missing, denied bool, err error) {
+	layouts := ledgerLayouts(d.schema)
+	name, fixed := d.name.Fixed()
+	if fixed {
+		layouts = append(layouts, rawLayout(d.schema, name, d.mode))
+	}
+	missing = !fixed
+	for _, l := range layouts {
+		f, err := l.inspect(ctx, d.pool)
+		if err != nil {
+			return false, false, d.pool.explain(d.schema, "check", err)
+		}
+		missing = missing || !f.table || !f.key
+		if !f.table {
+			continue
+		}
+		rights := []string{"SELECT", "INSERT", "UPDATE"}
+		if l.table == table.Rejections {
+			rights = append(rights, "DELETE")
+		}
+		for _, right := range rights {
+			var has bool
+			query := fmt.Sprintf(`SELECT has_table_privilege(quote_ident($1) || '.' || quote_ident($2), '%s')`, right)
+			if err := d.pool.QueryRow(ctx, query, l.schema, l.table).Scan(&has); err != nil {
+				return false, false, d.pool.explain(d.schema, "check", err)
+			}
+			denied = denied || !has
+		}
+	}
+	return missing, denied, nil
+}

@@ -1,0 +1,62 @@
+package postgres
+
+import (
+	"context"
+	"sync"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"tributary/connectors"
+)
+
+// pool is the connections to one database, and which of its tables are known to be ready.
+type pool struct {
+	*pgxpool.Pool
+	mu    sync.Mutex
+	ready map[readiness]bool
+}
+
+// readiness names a table that fits a mode; with mode "" the ledger.
+type readiness struct {
+	schema, table string
+	mode          connectors.Mode
+}
+
+func newPool(config *pgxpool.Config) (*pool, error) {
+	// Nothing is prepared on the server, so that a pooler between may hand each transaction to another connection.
+	config.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeExec
+	config.ConnConfig.StatementCacheCapacity = 0
+	config.ConnConfig.DescriptionCacheCapacity = 0
+	config.ConnConfig.OnNotice = func(*pgconn.PgConn, *pgconn.Notice) {}
+	p, err := pgxpool.NewWithConfig(context.Background(), config)
+	if err != nil {
+		return nil, connectors.Errorf(connectors.Invalid, "connection", "the pool can't be made")
+	}
+	return &pool{Pool: p, ready: make(map[readiness]bool)}, nil
+}
+
+func (p *pool) Close() error {
+	p.Pool.Close()
+	return nil
+}
+
+func (p *pool) isReady(r readiness) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.ready[r]
+}
+
+func (p *pool) setReady(r readiness) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.ready[r] = true
+}
+
+// forget makes the next write look at its tables again, after one was found missing or changed.
+func (p *pool) forget() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	clear(p.ready)
+}
