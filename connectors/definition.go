@@ -67,6 +67,9 @@ type Config struct {
 	// where the block has none.
 	Settings   json.RawMessage
 	Connection json.RawMessage
+	// Streams are the streams that a source block reads, so that Check can prove the right to them; nil where no block asks, such as
+	// when a connection is checked by itself.
+	Streams []string
 	// Mode and Layout are the block's, for destinations.
 	Mode   Mode
 	Layout string

@@ -1,0 +1,169 @@
+// Package shopify reads a Shopify store: by webhooks, by polling the GraphQL Admin API, or both.
+//
+// Polled records carry the GraphQL node, received ones the webhook's body, each byte for byte (I8); Key and Version agree between the
+// two, so that one change seen both ways is recognised. Polling can't see deletions; webhooks can.
+// API: https://shopify.dev/docs/api/admin-graphql, https://shopify.dev/docs/apps/build/webhooks
+package shopify
+
+import (
+	"encoding/json"
+	"net/http"
+	"net/url"
+	"regexp"
+	"strings"
+	"time"
+
+	"tributary/connectors"
+	"tributary/connectors/outbound"
+)
+
+// Settings are a block's settings.
+type Settings struct {
+	APIVersion string `json:"api_version,omitempty" jsonschema:"description=Version of the Admin API: 2025-10 or later,default=2026-07"`
+	PageSize   int    `json:"page_size,omitempty" jsonschema:"description=Most records asked for at once. Shopify charges a query for every object it may return: larger pages may be refused as too costly,minimum=1,maximum=250"`
+	Overlap    string `json:"overlap,omitempty" jsonschema:"description=How far a poll reaches back before the newest change seen so that what Shopify indexes late is not missed (such as 2m),default=2m"`
+}
+
+// Connection is what is stored for a shop.
+type Connection struct {
+	Shop        string `json:"shop" jsonschema:"description=The shop's own domain such as example.myshopify.com,required"`
+	AccessToken string `json:"access_token" jsonschema:"description=Admin API access token of the app in this shop,required,format=password"`
+	// ClientSecret signs webhooks; a connection that is only polled can do without.
+	ClientSecret              string `json:"client_secret,omitempty" jsonschema:"description=The app's client secret: webhooks are signed with it,format=password"`
+	PreviousClientSecret      string `json:"previous_client_secret,omitempty" jsonschema:"description=The client secret before a rotation: accepted until previous_client_secret_until,format=password"`
+	PreviousClientSecretUntil string `json:"previous_client_secret_until,omitempty" jsonschema:"description=When the previous secret stops to be accepted as RFC 3339. Shopify may sign with it for an hour after a rotation,format=date-time"`
+	AdminURL                  string `json:"admin_url,omitempty" jsonschema:"description=Base URL to call instead of https://<shop>: for a sandbox shop or a proxy,format=uri"`
+}
+
+const (
+	defaultVersion = "2026-07"
+	// oldestVersion is the first whose webhook subscriptions have a uri:
+	// https://shopify.dev/changelog/consolidate-webhook-graphql-surfaces
+	oldestVersion  = "2025-10"
+	defaultOverlap = 2 * time.Minute
+	// maxPage and maxDepth are the vendor's: https://shopify.dev/docs/api/usage/limits
+	maxPage  = 250
+	maxDepth = 25_000
+	// concurrency is how many calls to one shop run at once.
+	concurrency = 4
+)
+
+var (
+	shopDomain = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,62}\.myshopify\.com$`)
+	apiVersion = regexp.MustCompile(`^20\d\d-(01|04|07|10)$`)
+)
+
+// Definition describes the connector.
+func Definition() connectors.Definition {
+	return connectors.Definition{
+		Name:  "shopify",
+		Title: "Shopify",
+		Doc: "Customers, orders and products of a Shopify store, by webhooks and by polling the GraphQL Admin API. " +
+			"Create a custom app in the shop's admin, grant it read_customers, read_orders and read_products, and store its access token and " +
+			"client secret as the connection. Shopify hands out orders older than 60 days only to apps with read_all_orders.",
+		Settings:   Settings{},
+		Connection: Connection{},
+		Streams:    describeStreams(),
+		OpenSource: func(c connectors.Config) (any, error) { return open(c) },
+		Polls:      true,
+		Receives:   true,
+		AccountOf:  accountOf,
+		// Shopify counts points, not calls, and says itself how long to wait; this keeps many installations from
+		// crowding one shop while its answer is on the way.
+		Budget: connectors.Budget{Calls: 20, Per: time.Second, Concurrent: concurrency},
+	}
+}
+
+// accountOf is the shop's domain; an unreadable connection has none.
+func accountOf(connection json.RawMessage) string {
+	c, err := connectors.Decode[Connection](connection)
+	if err != nil {
+		return ""
+	}
+	return normalShop(c.Shop)
+}
+
+// normalShop takes what people paste: any case, with a scheme or a slash, or the bare handle.
+func normalShop(s string) string {
+	s = strings.ToLower(strings.TrimSpace(s))
+	s = strings.TrimPrefix(strings.TrimPrefix(s, "https://"), "http://")
+	s = strings.TrimSuffix(s, "/")
+	if s != "" && !strings.Contains(s, ".") {
+		s += ".myshopify.com"
+	}
+	return s
+}
+
+// source is an opened shop.
+type source struct {
+	*client
+	shop     string
+	secrets  []signingSecret
+	pageSize int // 0 = the stream's own
+	depth    int // how deep a query may be paged
+	overlap  time.Duration
+	// streams are the ones that the block reads, nil where that is not known.
+	streams []string
+}
+
+var (
+	_ connectors.Source     = (*source)(nil)
+	_ connectors.Receiver   = (*source)(nil)
+	_ connectors.Subscriber = (*source)(nil)
+	_ connectors.Checker    = (*source)(nil)
+)
+
+func open(c connectors.Config) (*source, error) {
+	const op = "shopify"
+	settings, err := connectors.Decode[Settings](c.Settings)
+	if err != nil {
+		return nil, err
+	}
+	conn, err := connectors.Decode[Connection](c.Connection)
+	if err != nil {
+		return nil, err
+	}
+	s := &source{shop: normalShop(conn.Shop), pageSize: settings.PageSize, depth: maxDepth, overlap: defaultOverlap, streams: c.Streams}
+	// The domain decides who gets the token, so that nothing but the vendor's own passes.
+	if !shopDomain.MatchString(s.shop) {
+		return nil, connectors.Errorf(connectors.Invalid, op, "connection field shop: want the shop's own domain, such as example.myshopify.com")
+	}
+	if conn.AccessToken == "" {
+		return nil, connectors.Errorf(connectors.Invalid, op, "connection field access_token is missing")
+	}
+	if s.pageSize < 0 || s.pageSize > maxPage {
+		return nil, connectors.Errorf(connectors.Invalid, op, "settings field page_size: want 1 to %d", maxPage)
+	}
+	if settings.Overlap != "" {
+		if s.overlap, err = time.ParseDuration(settings.Overlap); err != nil || s.overlap < 0 || s.overlap > 24*time.Hour {
+			return nil, connectors.Errorf(connectors.Invalid, op, "settings field overlap: want a duration from 0s to 24h, such as 2m")
+		}
+	}
+	version := settings.APIVersion
+	if version == "" {
+		version = defaultVersion
+	}
+	if !apiVersion.MatchString(version) || version < oldestVersion {
+		return nil, connectors.Errorf(connectors.Invalid, op, "settings field api_version: want %s or a later quarter, such as %s", oldestVersion, defaultVersion)
+	}
+	if s.secrets, err = signingSecrets(conn); err != nil {
+		return nil, err
+	}
+	// The vendor's hosts are reached as the operator says; a URL that a user gave never leads into the operator's network (I14).
+	base := &url.URL{Scheme: "https", Host: s.shop}
+	h := outbound.Client(outbound.Options{Allowed: c.Env.Networks, Concurrency: concurrency, Timeout: callTimeout, MaxBody: maxBody + 1})
+	switch {
+	case conn.AdminURL != "":
+		if err := outbound.CheckURL(conn.AdminURL, c.Env.Networks); err != nil {
+			return nil, connectors.Errorf(connectors.Invalid, op, "connection field admin_url: %s", err)
+		}
+		if base, err = url.Parse(conn.AdminURL); err != nil || base.RawQuery != "" {
+			return nil, connectors.Errorf(connectors.Invalid, op, "connection field admin_url: want a base URL without a query")
+		}
+	case c.Env.Transport != nil:
+		// A redirect would carry the access token to whoever it names.
+		h = &http.Client{Transport: c.Env.Transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	}
+	s.client = newClient(base.JoinPath("admin", "api", version, "graphql.json"), conn, h, c.Env.Time)
+	return s, nil
+}
