@@ -4,13 +4,22 @@ package builtin
 import (
 	"tributary/connectors"
 	"tributary/connectors/datastream"
+	"tributary/connectors/duckdb"
+	"tributary/connectors/postgres"
+	"tributary/connectors/shopify"
 	"tributary/connectors/webhook"
 )
 
-// New makes the registry of this build.
-func New() (*connectors.Registry, error) {
-	return connectors.NewRegistry(
+// New makes the registry of this build, and the DuckDB files that it opens: DuckDB has one process a file, so whoever
+// wants to read one asks the process that writes it.
+func New() (*connectors.Registry, *duckdb.Files, error) {
+	files := duckdb.NewFiles()
+	r, err := connectors.NewRegistry(
 		datastream.Definition(),
+		files.Definition(),
+		postgres.Definition(),
+		shopify.Definition(),
 		webhook.Definition(),
 	)
+	return r, files, err
 }
