@@ -1,0 +1,246 @@
+// Package stack runs the whole of Tributary for a test: an embedded Temporal Server shared by the test process, and for each
+// test an engine of its own with catalog, journal, segments, worker and receiver in a temporary folder.
+package stack
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"net"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"go.temporal.io/sdk/client"
+
+	"tributary/connectors"
+	"tributary/connectors/builtin"
+	"tributary/connectors/duckdb"
+	"tributary/internal/devserver"
+	"tributary/internal/engine"
+	"tributary/internal/integration"
+	"tributary/internal/vault"
+	"tributary/workflows"
+)
+
+var shared struct {
+	sync.Once
+	server *devserver.Server
+	err    error
+}
+
+// Temporal returns the address of the process's embedded Temporal Server. It ends with the process.
+func Temporal(t testing.TB) string {
+	t.Helper()
+	shared.Do(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		defer cancel()
+		shared.server, shared.err = devserver.Start(ctx, devserver.Options{UIPort: devserver.NoUI, Logger: slog.New(slog.DiscardHandler)})
+	})
+	if shared.err != nil {
+		t.Fatal(shared.err)
+	}
+	return shared.server.FrontendAddress()
+}
+
+// Stack is a running Tributary.
+type Stack struct {
+	*engine.Engine
+	Client   client.Client
+	Files    *duckdb.Files
+	Worker   *engine.Worker
+	Receiver *engine.Receiver
+	t        testing.TB
+	logs     *syncBuffer
+}
+
+// Option changes a stack before it starts.
+type Option func(*engine.Config)
+
+// Start starts worker and receiver; the test's end stops them.
+func Start(t testing.TB, options ...Option) *Stack {
+	t.Helper()
+	dir := t.TempDir()
+	cfg, err := engine.Load(func(k string) string {
+		return map[string]string{"TRIBUTARY_DIR": dir, "TRIBUTARY_LISTEN": freeAddress(t), "TRIBUTARY_OPS_LISTEN": "127.0.0.1:0"}[k]
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg.KeyFile = filepath.Join(dir, "key.json")
+	cfg.AllowNetworks = engine.DevNetworks()
+	cfg.TaskQueue = "test-" + uuid.NewString()
+	for _, o := range options {
+		o(&cfg)
+	}
+	if err := vault.GenerateKeyFile(cfg.KeyFile); err != nil {
+		t.Fatal(err)
+	}
+	return open(t, cfg)
+}
+
+func open(t testing.TB, cfg engine.Config) *Stack {
+	t.Helper()
+	ctx := context.Background()
+	registry, files, err := builtin.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &Stack{t: t, Files: files, logs: &syncBuffer{}}
+	logger := slog.New(slog.NewTextHandler(s.logs, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	if s.Engine, err = engine.Open(ctx, cfg, registry, logger); err != nil {
+		t.Fatal(err)
+	}
+	if s.Client, err = engine.Dial(ctx, Temporal(t), logger); err != nil {
+		t.Fatal(err)
+	}
+	if s.Worker, err = s.StartWorker(ctx, s.Client); err != nil {
+		t.Fatal(err)
+	}
+	if s.Receiver, err = s.StartReceiver(ctx, s.Client); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("log:\n%s", s.logs)
+		}
+		if s.Receiver != nil {
+			if err := s.Receiver.Stop(ctx); err != nil {
+				t.Errorf("stop receiver: %v", err)
+			}
+		}
+		if s.Worker != nil {
+			s.Worker.Stop()
+		}
+		s.Client.Close()
+		s.Engine.Close()
+	})
+	return s
+}
+
+// Logs is what was logged so far, warnings and worse.
+func (s *Stack) Logs() string { return s.logs.String() }
+
+// Define parses and saves an integration file.
+func (s *Stack) Define(yaml string) integration.Spec {
+	s.t.Helper()
+	spec, err := integration.Parse("test.yaml", []byte(yaml), s.Registry)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	if _, err := s.Save(context.Background(), spec); err != nil {
+		s.t.Fatal(err)
+	}
+	return spec
+}
+
+// Connect stores a connection.
+func (s *Stack) Connect(owner, connector string, secret any) {
+	s.t.Helper()
+	raw, ok := secret.(json.RawMessage)
+	if !ok {
+		var err error
+		if raw, err = json.Marshal(secret); err != nil {
+			s.t.Fatal(err)
+		}
+	}
+	def, err := s.Registry.Lookup(connector)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	account := ""
+	if def.AccountOf != nil {
+		account = def.AccountOf(raw)
+	}
+	if _, err := s.Vault.Put(context.Background(), owner, connector, "default", raw, account); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// Install installs for a user and fails the test when that fails.
+func (s *Stack) Install(integration, user string, timing ...workflows.Timing) engine.Installed {
+	s.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	req := engine.InstallRequest{Integration: integration, User: user}
+	if len(timing) > 0 {
+		req.Timing = timing[0]
+	}
+	in, err := s.Engine.Install(ctx, s.Client, req)
+	if err != nil {
+		s.t.Fatalf("install: %v", err)
+	}
+	s.t.Cleanup(func() { _ = s.Client.TerminateWorkflow(context.Background(), in.ID, "", "test is over") })
+	return in
+}
+
+// Await polls an installation's status until the condition holds.
+func (s *Stack) Await(id string, within time.Duration, what string, ok func(workflows.Status) bool) workflows.Status {
+	s.t.Helper()
+	deadline := time.Now().Add(within)
+	var last workflows.Status
+	var lastErr error
+	for time.Now().Before(deadline) {
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		st, err := s.Status(ctx, s.Client, id, "")
+		cancel()
+		if lastErr = err; err == nil {
+			if last = st; ok(st) {
+				return st
+			}
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	raw, _ := json.MarshalIndent(last, "", "  ")
+	s.t.Fatalf("%s: not within %s; last error %v, last status %s", what, within, lastErr, raw)
+	return last
+}
+
+// Settled says that everything received was delivered or quarantined.
+func Settled(received int64) func(workflows.Status) bool {
+	return func(st workflows.Status) bool { return st.Received >= received && st.Lag == 0 }
+}
+
+// Query reads a DuckDB file of the stack.
+func (s *Stack) Query(path, sql string) [][]any {
+	s.t.Helper()
+	_, rows, err := s.Files.Query(context.Background(), path, sql, 1_000_000)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return rows
+}
+
+func freeAddress(t testing.TB) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+type syncBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (b *syncBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.Write(p)
+}
+
+func (b *syncBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.String()
+}
+
+var _ fmt.Stringer = (*syncBuffer)(nil)
+var _ = connectors.Append
