@@ -62,7 +62,7 @@ const deadline = time.Minute
 // TestDestination proves that a destination with a ledger keeps the contract of connectors.Destination. It is not called from a parallel test: it
 // looks for goroutines left over.
 func TestDestination(t *testing.T, h DestinationHarness) {
-	h.New(t) // starts what the harness shares
+	t.Run("start what the places share", func(t *testing.T) { h.New(t) })
 	leaves := append([]goleak.Option{goleak.IgnoreCurrent()}, h.Leaves...)
 	t.Run("suite", func(t *testing.T) {
 		for _, mode := range h.Modes {

@@ -60,6 +60,8 @@ func TestConnection(t *testing.T) {
 		`{"host": "h", "user": "u"}`:     "database is missing",
 		`{"host": "h", "database": "d"}`: "user is missing",
 		`{"host": "h,i", "database": "d", "user": "u"}`:                                     "host: want",
+		`{"host": "/var/run/postgresql", "database": "d", "user": "u"}`:                     "host: want",
+		`{"url": "postgres://u:canary@h/d?host=/var/run"}`:                                  "the only parameter",
 		`{"host": "h", "database": "d", "user": "u", "port": 70000}`:                        "port: want",
 		`{"host": "h", "database": "d", "user": "u", "sslmode": "sure"}`:                    "sslmode: want",
 		`{"host": "h", "database": "d", "user": "u", "sslrootcert": "/etc/ca.pem"}`:         "PEM text",
@@ -67,8 +69,8 @@ func TestConnection(t *testing.T) {
 		`{"url": "postgres://u:canary@h/d", "host": "h"}`:                                   "not both",
 		`{"url": "mysql://u:canary@h/d"}`:                                                   "want postgres://",
 		`{"url": "postgres://u:can%zzary@h/d"}`:                                             "want postgres://",
-		`{"url": "postgres://u:canary@h/d?sslrootcert=/etc/passwd"}`:                        "the only parameters",
-		`{"url": "postgres://u:canary@h/d?service=x"}`:                                      "the only parameters",
+		`{"url": "postgres://u:canary@h/d?sslrootcert=/etc/passwd"}`:                        "the only parameter",
+		`{"url": "postgres://u:canary@h/d?service=x"}`:                                      "the only parameter",
 		`{"url": "postgres://u:canary@h/"}`:                                                 "database is missing",
 		`{"host": "h", "database": "d", "user": "it's \\ user", "password": "it's canary"}`: "",
 		`{"url": "postgresql://u:p%40ss@[::1]:6543/d?sslmode=verify-full"}`:                 "",
@@ -108,4 +110,46 @@ func TestEnvironmentStaysOut(t *testing.T) {
 	t.Setenv("PGPASSWORD", c.Password)
 	c.Password = ""
 	wantError(t, check(t, opened(t, c, postgres.Settings{}, connectors.Append)), connectors.Unauthorized)
+}
+
+// A first attempt that was given up commits while the second waits: the second writes nothing, even if no key would tell.
+func TestLateCommit(t *testing.T) {
+	t.Parallel()
+	dsn := pgtest.Database(t)
+	d := opened(t, connection(t, dsn), postgres.Settings{}, connectors.Append)
+	write(t, d, batch(connectors.Append, "orders", 0, 3))
+	first := session(t, dsn)
+	exec(t, first, "BEGIN", "UPDATE _tributary_ledger SET next = 6")
+	type answer struct {
+		result connectors.Result
+		err    error
+	}
+	second := make(chan answer, 1)
+	go func() {
+		r, err := d.Write(t.Context(), batch(connectors.Append, "orders", 3, 3))
+		second <- answer{r, err}
+	}()
+	watch := session(t, dsn)
+	for waiting := false; !waiting; {
+		if t.Context().Err() != nil {
+			t.Fatal("the second attempt never waited")
+		}
+		select {
+		case a := <-second:
+			t.Fatalf("the second attempt did not wait: %v", a.err)
+		default:
+		}
+		query := "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock')"
+		if err := watch.QueryRow(t.Context(), query).Scan(&waiting); err != nil {
+			t.Fatal(err)
+		}
+	}
+	exec(t, first, "COMMIT")
+	a := <-second
+	if a.err != nil || len(a.result.Outcomes) != 3 || a.result.Outcomes[0] != connectors.Durable {
+		t.Fatalf("got %v, %v", a.result, a.err)
+	}
+	if n := len(rows(t, dsn)); n != 3 {
+		t.Fatalf("%d rows, want 3", n)
+	}
 }

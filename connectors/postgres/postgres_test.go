@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"net/url"
 	"strconv"
 	"strings"
@@ -39,9 +40,12 @@ func connection(t *testing.T, dsn string) postgres.Connection {
 	return c
 }
 
+// loopback is where the test's servers are.
+var loopback = connectors.Env{Networks: []*net.IPNet{{IP: net.IPv4(127, 0, 0, 0), Mask: net.CIDRMask(8, 32)}}}
+
 func open(t *testing.T, def connectors.Definition, c postgres.Connection, s postgres.Settings, mode connectors.Mode) connectors.Destination {
 	t.Helper()
-	d, err := def.OpenDestination(connectors.Config{Settings: raw(t, s), Connection: raw(t, c), Mode: mode})
+	d, err := def.OpenDestination(connectors.Config{Settings: raw(t, s), Connection: raw(t, c), Mode: mode, Env: loopback})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -164,6 +168,15 @@ func TestDestination(t *testing.T) {
 			"no server":      {Kind: connectors.Unavailable, Open: failing(func(c *postgres.Connection) { c.Port, c.Password = 1, canary })},
 			"no such host":   {Kind: connectors.Unavailable, Open: failing(func(c *postgres.Connection) { c.Host, c.Password = "nowhere.invalid", canary })},
 			"no TLS":         {Kind: connectors.Invalid, Open: failing(func(c *postgres.Connection) { c.SSLMode, c.Password = "require", canary })},
+			"inside the network": {Kind: connectors.Invalid, Open: func(t *testing.T) connectors.Destination {
+				c := connection(t, pgtest.Database(t))
+				c.Password = canary
+				d, err := postgres.Definition().OpenDestination(connectors.Config{Connection: raw(t, c)})
+				if err != nil {
+					t.Fatal(err)
+				}
+				return d
+			}},
 			"by URL": {Kind: connectors.Unauthorized, Open: func(t *testing.T) connectors.Destination {
 				u, _ := url.Parse(pgtest.Database(t))
 				u.User = url.UserPassword(u.User.Username(), canary)
