@@ -171,7 +171,7 @@ func TestCheck(t *testing.T) {
 	}
 	wantError(t, check(text, ""), connectors.Invalid, "no DuckDB file")
 
-	wantError(t, check(filepath.Join(text, "w.duckdb"), ""), connectors.Forbidden, "no file can be made")
+	wantError(t, check(filepath.Join(text, "w.duckdb"), ""), connectors.Forbidden, "can't be made")
 }
 
 // One table does not serve both modes.
@@ -187,7 +187,9 @@ func TestOtherMode(t *testing.T) {
 		write(t, d, b)
 		b = batch(wrong, string(mode), 1, 1)
 		b.Lane = string(mode)
-		_, err := open(t, duckdb.NewFiles(), path, wrong).Write(t.Context(), b)
+		misused := open(t, files, path, wrong)
+		defer misused.Close()
+		_, err := misused.Write(t.Context(), b)
 		wantError(t, err, connectors.Invalid, "it was made for mode "+string(mode))
 	}
 }
