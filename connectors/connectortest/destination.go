@@ -28,6 +28,8 @@ type DestinationHarness struct {
 	// Failing destinations can't work, each for its reason, and have Canary among their secrets.
 	Failing map[string]FailingDestination
 	Canary  string
+	// Leaves tells goleak of goroutines that the harness's own tools leave behind.
+	Leaves []goleak.Option
 }
 
 // DestinationPlace is a database, a bucket, a topic: what several destinations write to.
@@ -60,8 +62,8 @@ const deadline = time.Minute
 // TestDestination proves that a destination with a ledger keeps the contract of connectors.Destination. It is not called from a parallel test: it
 // looks for goroutines left over.
 func TestDestination(t *testing.T, h DestinationHarness) {
-	h.New(t) // starts what the harness shares
-	before := goleak.IgnoreCurrent()
+	t.Run("start what the places share", func(t *testing.T) { h.New(t) })
+	leaves := append([]goleak.Option{goleak.IgnoreCurrent()}, h.Leaves...)
 	t.Run("suite", func(t *testing.T) {
 		for _, mode := range h.Modes {
 			t.Run(string(mode), func(t *testing.T) {
@@ -106,7 +108,7 @@ func TestDestination(t *testing.T, h DestinationHarness) {
 			})
 		}
 	})
-	goleak.VerifyNone(t, before)
+	goleak.VerifyNone(t, leaves...)
 }
 
 // destinationTest is one test of the suite with a place of its own.

@@ -134,8 +134,15 @@ func (d *destination) Check(ctx context.Context) error {
 	return nil
 }
 
-// checkFolder finds out whether a file can be made: only by making one can that be known.
+// checkFolder finds out whether a file can be made in a folder or, where that has yet to be made, in the one that will hold it: only by
+// making one can that be known.
 func checkFolder(folder string) error {
+	for {
+		if _, err := os.Stat(folder); !os.IsNotExist(err) || folder == filepath.Dir(folder) {
+			break
+		}
+		folder = filepath.Dir(folder)
+	}
 	f, err := os.CreateTemp(folder, ".tributary-*")
 	if err != nil {
 		return connectors.Errorf(connectors.Forbidden, "check", "no file can be made in %s: %v", folder, err)

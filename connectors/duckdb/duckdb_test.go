@@ -3,7 +3,6 @@ package duckdb_test
 import (
 	"bytes"
 	"encoding/json"
-	"fmt"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -72,5 +71,3 @@ func TestDestination(t *testing.T) {
 		},
 	})
 }
-
-var _ = fmt.Sprint

@@ -20,11 +20,13 @@ func (d *destination) Check(ctx context.Context) error {
 	defer leave()
 	var version int
 	var readOnly, schemaExists, create, temporary, use bool
-	err = d.pool.QueryRow(ctx, `SELECT current_setting('server_version_num')::int, pg_is_in_recovery() OR current_setting('transaction_read_only') = 'on',
-		to_regnamespace(quote_ident($1)) IS NOT NULL,
-		CASE WHEN to_regnamespace(quote_ident($1)) IS NULL THEN has_database_privilege(current_database(), 'CREATE') ELSE has_schema_privilege($1, 'CREATE') END,
+	err = d.pool.QueryRow(ctx, `SELECT current_setting('server_version_num')::int,
+		pg_is_in_recovery() OR current_setting('transaction_read_only') = 'on',
+		n.oid IS NOT NULL,
+		CASE WHEN n.oid IS NULL THEN has_database_privilege(current_database(), 'CREATE') ELSE has_schema_privilege(n.oid, 'CREATE') END,
 		has_database_privilege(current_database(), 'TEMPORARY'),
-		CASE WHEN to_regnamespace(quote_ident($1)) IS NULL THEN true ELSE has_schema_privilege($1, 'USAGE') END`,
+		n.oid IS NULL OR has_schema_privilege(n.oid, 'USAGE')
+		FROM (SELECT) AS nothing LEFT JOIN pg_namespace n ON n.nspname = $1`,
 		d.schema).Scan(&version, &readOnly, &schemaExists, &create, &temporary, &use)
 	if err != nil {
 		return d.pool.explain(d.schema, "check", err)

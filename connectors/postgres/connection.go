@@ -4,6 +4,7 @@ import (
 	"crypto/x509"
 	"fmt"
 	"maps"
+	"net"
 	"net/url"
 	"slices"
 	"strconv"
@@ -13,12 +14,13 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"tributary/connectors"
+	"tributary/connectors/outbound"
 )
 
 // Connection is how to reach a database: the parts, or a URL that holds them.
 type Connection struct {
 	URL         string `json:"url,omitempty" jsonschema:"description=postgres://user:password@host:port/database?sslmode=...; instead of the parts,format=password"`
-	Host        string `json:"host,omitempty" jsonschema:"description=Name or address of the server or the folder of its socket"`
+	Host        string `json:"host,omitempty" jsonschema:"description=Name or address of the server"`
 	Port        int    `json:"port,omitempty" jsonschema:"description=Port,default=5432,minimum=1,maximum=65535"`
 	Database    string `json:"database,omitempty" jsonschema:"description=Database"`
 	User        string `json:"user,omitempty" jsonschema:"description=Role to connect as"`
@@ -53,18 +55,12 @@ func (c Connection) parts() (Connection, error) {
 		switch value := query.Get(key); key {
 		case "sslmode":
 			p.SSLMode = value
-		case "host":
-			p.Host = value
 		case "application_name", "connect_timeout": // ours stand
 		default:
-			return c, connectors.Errorf(connectors.Invalid, "connection", "url: the only parameters are sslmode and host; a certificate authority is given as sslrootcert beside the parts")
+			return c, connectors.Errorf(connectors.Invalid, "connection", "url: the only parameter is sslmode; a certificate authority is given as sslrootcert beside the parts")
 		}
 	}
-	port := u.Port()
-	if query.Has("port") {
-		port = query.Get("port")
-	}
-	if port != "" {
+	if port := u.Port(); port != "" {
 		if p.Port, err = strconv.Atoi(port); err != nil {
 			return c, connectors.Errorf(connectors.Invalid, "connection", "url: the port is not a number")
 		}
@@ -73,8 +69,8 @@ func (c Connection) parts() (Connection, error) {
 }
 
 // config makes the pool's configuration. Everything is set here, so that no variable, password file or certificate of the worker's own
-// account goes to a server that a user named.
-func (c Connection) config() (*pgxpool.Config, error) {
+// account goes to a server that a user named; and nothing inside the operator's network is dialled that is not allowed (I14).
+func (c Connection) config(allowed []*net.IPNet) (*pgxpool.Config, error) {
 	c, err := c.parts()
 	if err != nil {
 		return nil, err
@@ -86,7 +82,7 @@ func (c Connection) config() (*pgxpool.Config, error) {
 		c.SSLMode = "prefer"
 	}
 	var problems []string
-	if c.Host == "" || strings.ContainsAny(c.Host, ",\x00") {
+	if c.Host == "" || strings.ContainsAny(c.Host, ",/@\x00") {
 		problems = append(problems, "host: want the name or address of one server")
 	}
 	if c.Port < 1 || c.Port > 65535 {
@@ -127,6 +123,7 @@ func (c Connection) config() (*pgxpool.Config, error) {
 	if config.ConnConfig.TLSConfig != nil {
 		config.ConnConfig.TLSConfig.RootCAs = roots
 	}
+	config.ConnConfig.DialFunc = outbound.Dialer(allowed).DialContext
 	config.MaxConns = maxConns
 	config.MinConns = 0
 	config.MaxConnIdleTime = time.Minute

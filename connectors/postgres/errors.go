@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"tributary/connectors"
+	"tributary/connectors/outbound"
 	"tributary/connectors/table"
 )
 
@@ -87,6 +88,9 @@ func (p *pool) failed(op string, err error) *connectors.Error {
 	switch {
 	case errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded):
 		e.Message = "timed out or cancelled at " + where
+	case errors.Is(err, outbound.ErrRefused):
+		e.Kind = connectors.Invalid
+		e.Message = "the address of " + where + " is inside the network or reserved: give a public host, or let the operator allow its network"
 	case errors.As(err, &unknown) || errors.As(err, &hostname) || errors.As(err, &invalid) || errors.As(err, &verify):
 		e.Kind = connectors.Invalid
 		e.Message = "the certificate of " + where + " is not to be trusted: give the right host and, as sslrootcert, the authority that signed it"

@@ -72,7 +72,7 @@ func open(c connectors.Config, pools *table.Shared[*pool]) (connectors.Destinati
 	if err != nil {
 		return nil, err
 	}
-	config, err := connection.config()
+	config, err := connection.config(c.Env.Networks)
 	if err != nil {
 		return nil, err
 	}

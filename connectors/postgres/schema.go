@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -92,17 +93,19 @@ type found struct {
 	table, key bool
 }
 
-// inspect looks at a table; what can't be made right without changing it is an Invalid error that lists what is wrong.
+// inspect looks at a table; what can't be made right without changing it is an Invalid error that lists what is wrong. It reads the catalog as
+// tables: to_regclass and its like may answer from before another session's commit.
 func (l layout) inspect(ctx context.Context, q querier) (found, error) {
-	var exists bool
-	err := q.QueryRow(ctx, `SELECT to_regnamespace(quote_ident($1)) IS NOT NULL AND to_regclass(quote_ident($1) || '.' || quote_ident($2)) IS NOT NULL`,
-		l.schema, l.table).Scan(&exists)
-	if err != nil || !exists {
+	var oid uint32
+	err := q.QueryRow(ctx, `SELECT c.oid FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $1 AND c.relname = $2`, l.schema, l.table).Scan(&oid)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return found{}, nil
+	}
+	if err != nil {
 		return found{}, err
 	}
 	kinds := make(map[string]string)
-	rows, err := q.Query(ctx, `SELECT attname::text, format_type(atttypid, atttypmod) FROM pg_attribute
-		WHERE attrelid = to_regclass(quote_ident($1) || '.' || quote_ident($2)) AND attnum > 0 AND NOT attisdropped`, l.schema, l.table)
+	rows, err := q.Query(ctx, `SELECT attname::text, format_type(atttypid, atttypmod) FROM pg_attribute WHERE attrelid = $1 AND attnum > 0 AND NOT attisdropped`, oid)
 	if err != nil {
 		return found{}, err
 	}
@@ -122,28 +125,27 @@ func (l layout) inspect(ctx context.Context, q querier) (found, error) {
 	if wrong != nil {
 		return found{}, connectors.Errorf(connectors.Invalid, "table "+l.name(), "it exists and does not fit: %s. Change it, or set another table or schema", strings.Join(wrong, "; "))
 	}
-	keys, err := l.keys(ctx, q)
+	keys, err := uniqueKeys(ctx, q, oid)
 	if err != nil {
 		return found{}, err
 	}
 	has := func(parts []string) bool {
-		return parts != nil && slices.ContainsFunc(keys, func(k []string) bool { return slices.Equal(k, parts) })
+		return slices.ContainsFunc(keys, func(k []string) bool { return slices.Equal(k, parts) })
 	}
-	if has(l.other) {
+	if l.other != nil && has(l.other) {
 		return found{}, connectors.Errorf(connectors.Invalid, "table "+l.name(), "it was made for the other mode and can't serve mode %s too: set another table or schema", l.mode)
 	}
 	return found{table: true, key: has(l.parts)}, nil
 }
 
-// keys lists the columns of each unique index, sorted, "()" for an expression.
-func (l layout) keys(ctx context.Context, q querier) ([][]string, error) {
+// uniqueKeys lists the columns of each unique index of a table, sorted, "()" for an expression.
+func uniqueKeys(ctx context.Context, q querier, oid uint32) ([][]string, error) {
 	rows, err := q.Query(ctx, `SELECT array_agg(coalesce(a.attname::text, '()') ORDER BY coalesce(a.attname::text, '()') COLLATE "C")
 		FROM pg_index i
 		CROSS JOIN LATERAL unnest(i.indkey::int2[]) WITH ORDINALITY AS k(attnum, place)
 		LEFT JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum AND k.attnum <> 0
-		WHERE i.indrelid = to_regclass(quote_ident($1) || '.' || quote_ident($2))
-			AND i.indisunique AND i.indisvalid AND i.indpred IS NULL AND k.place <= i.indnkeyatts
-		GROUP BY i.indexrelid`, l.schema, l.table)
+		WHERE i.indrelid = $1 AND i.indisunique AND i.indisvalid AND i.indpred IS NULL AND k.place <= i.indnkeyatts
+		GROUP BY i.indexrelid`, oid)
 	if err != nil {
 		return nil, err
 	}
@@ -174,7 +176,7 @@ func (p *pool) ensure(ctx context.Context, schema string, layouts []layout) erro
 		return p.explain(schema, creatingTable, err)
 	}
 	var exists bool
-	if err := tx.QueryRow(ctx, `SELECT to_regnamespace(quote_ident($1)) IS NOT NULL`, schema).Scan(&exists); err != nil {
+	if err := tx.QueryRow(ctx, `SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = $1)`, schema).Scan(&exists); err != nil {
 		return p.explain(schema, creatingSchema, err)
 	}
 	if !exists {

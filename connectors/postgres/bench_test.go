@@ -1,0 +1,110 @@
+package postgres_test
+
+import (
+	"context"
+	"fmt"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"tributary/connectors"
+	"tributary/connectors/postgres"
+	"tributary/internal/pgtest"
+)
+
+// benchBatch makes a batch of 50,000 records with payloads of 495 bytes and keys in no order.
+func benchBatch(mode connectors.Mode, first int) connectors.Batch {
+	b := batch(mode, "products", first, 50_000)
+	payload := []byte(`{"p": "` + strings.Repeat("abcdefgh", 60) + `xxxxxx"}`)
+	for i := range b.Records {
+		r := &b.Records[i]
+		r.Key = fmt.Sprintf("gid://shop/Product/%016x", uint64(r.Ordinal)*11400714819323198485)
+		r.ID, r.Version, r.Data, r.OccurredAt, r.ReceivedAt = r.Key, r.Ordinal, payload, time.Unix(1793534400, 0), time.Unix(1793534401, 0)
+	}
+	return b
+}
+
+// BenchmarkWrite compares the destination with its floor: the same COPY and INSERT ... ON CONFLICT of 5,000 rows by hand, without a ledger.
+func BenchmarkWrite(b *testing.B) {
+	for _, mode := range []connectors.Mode{connectors.Append, connectors.ModeUpsert} {
+		b.Run(string(mode)+"/floor", func(b *testing.B) { benchFloor(b, mode) })
+		b.Run(string(mode)+"/destination", func(b *testing.B) { benchDestination(b, mode) })
+	}
+}
+
+func rate(b *testing.B, rows int) { b.ReportMetric(float64(rows)/b.Elapsed().Seconds(), "rows/s") }
+
+func benchDestination(b *testing.B, mode connectors.Mode) {
+	dsn := pgtest.Database(b)
+	u, err := url.Parse(dsn)
+	if err != nil {
+		b.Fatal(err)
+	}
+	u.RawQuery = "sslmode=disable"
+	d, err := postgres.Definition().OpenDestination(connectors.Config{Connection: fmt.Appendf(nil, `{"url": %q}`, u.String()), Mode: mode, Env: loopback})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer d.Close()
+	n := 0
+	for b.Loop() {
+		b.StopTimer()
+		batch := benchBatch(mode, n)
+		b.StartTimer()
+		if _, err := d.Write(context.Background(), batch); err != nil {
+			b.Fatal(err)
+		}
+		n += len(batch.Records)
+	}
+	rate(b, n)
+}
+
+func benchFloor(b *testing.B, mode connectors.Mode) {
+	ctx := context.Background()
+	conn, err := pgx.Connect(ctx, pgtest.Database(b))
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer conn.Close(ctx)
+	columns := []string{"installation", "stream", "id", "key", "op", "version", "occurred_at", "received_at", "ordinal", "data"}
+	key, conflict := "installation, stream, id", "NOTHING"
+	if mode == connectors.ModeUpsert {
+		key, conflict = "installation, stream, key", "UPDATE SET id = excluded.id, op = excluded.op, version = excluded.version, occurred_at = excluded.occurred_at, received_at = excluded.received_at, ordinal = excluded.ordinal, data = excluded.data WHERE excluded.version >= t.version"
+	}
+	if _, err := conn.Exec(ctx, `CREATE TABLE t (installation text, stream text, id text, key text, op text, version bigint, occurred_at timestamptz, received_at timestamptz, ordinal bigint, data json);
+		CREATE UNIQUE INDEX ON t (`+key+`)`, pgx.QueryExecModeSimpleProtocol); err != nil {
+		b.Fatal(err)
+	}
+	n := 0
+	for b.Loop() {
+		b.StopTimer()
+		records := benchBatch(mode, n).Records
+		b.StartTimer()
+		for len(records) > 0 {
+			part := records[:5_000]
+			records = records[5_000:]
+			err := pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
+				if _, err := tx.Exec(ctx, "CREATE TEMP TABLE s (LIKE t) ON COMMIT DROP"); err != nil {
+					return err
+				}
+				_, err := tx.CopyFrom(ctx, pgx.Identifier{"s"}, columns, pgx.CopyFromSlice(len(part), func(i int) ([]any, error) {
+					r := &part[i]
+					return []any{"i/ada", r.Stream, r.ID, r.Key, string(r.Op), r.Version, r.OccurredAt, r.ReceivedAt, r.Ordinal, r.Data}, nil
+				}))
+				if err != nil {
+					return err
+				}
+				_, err = tx.Exec(ctx, "INSERT INTO t SELECT * FROM s ON CONFLICT ("+key+") DO "+conflict)
+				return err
+			})
+			if err != nil {
+				b.Fatal(err)
+			}
+			n += len(part)
+		}
+	}
+	rate(b, n)
+}

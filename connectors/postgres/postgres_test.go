@@ -1,0 +1,244 @@
+package postgres_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/Shopify/toxiproxy/v2"
+	"github.com/jackc/pgx/v5"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/rs/zerolog"
+	"go.uber.org/goleak"
+
+	"tributary/connectors"
+	"tributary/connectors/connectortest"
+	"tributary/connectors/postgres"
+	"tributary/internal/pgtest"
+)
+
+// connection is the parts of a URL.
+func connection(t *testing.T, dsn string) postgres.Connection {
+	t.Helper()
+	u, err := url.Parse(dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	port, err := strconv.Atoi(u.Port())
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := postgres.Connection{Host: u.Hostname(), Port: port, Database: strings.TrimPrefix(u.Path, "/"), User: u.User.Username(), SSLMode: "disable"}
+	c.Password, _ = u.User.Password()
+	return c
+}
+
+// loopback is where the test's servers are.
+var loopback = connectors.Env{Networks: []*net.IPNet{{IP: net.IPv4(127, 0, 0, 0), Mask: net.CIDRMask(8, 32)}}}
+
+func open(t *testing.T, def connectors.Definition, c postgres.Connection, s postgres.Settings, mode connectors.Mode) connectors.Destination {
+	t.Helper()
+	d, err := def.OpenDestination(connectors.Config{Settings: raw(t, s), Connection: raw(t, c), Mode: mode, Env: loopback})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+// opened is open with a Close at the end of the test.
+func opened(t *testing.T, c postgres.Connection, s postgres.Settings, mode connectors.Mode) connectors.Destination {
+	t.Helper()
+	d := open(t, postgres.Definition(), c, s, mode)
+	t.Cleanup(func() {
+		if err := d.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return d
+}
+
+func raw(t *testing.T, v any) json.RawMessage {
+	t.Helper()
+	b, err := json.Marshal(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// session is a connection past the destination.
+func session(t *testing.T, dsn string) *pgx.Conn {
+	t.Helper()
+	conn, err := pgx.Connect(t.Context(), dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close(context.Background()) })
+	return conn
+}
+
+func exec(t *testing.T, conn *pgx.Conn, statements ...string) {
+	t.Helper()
+	for _, s := range statements {
+		if _, err := conn.Exec(t.Context(), s); err != nil {
+			t.Fatalf("%s: %v", s, err)
+		}
+	}
+}
+
+// rows reads all tables that have rows of ours.
+func rows(t *testing.T, dsn string) []connectortest.Row {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	conn, err := pgx.Connect(ctx, dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(ctx)
+	found, err := conn.Query(ctx, `SELECT table_schema, table_name FROM information_schema.columns WHERE column_name = '_installation' AND table_schema !~ '^pg_temp'`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tables, err := pgx.CollectRows(found, func(r pgx.CollectableRow) (id pgx.Identifier, err error) {
+		id = make(pgx.Identifier, 2)
+		return id, r.Scan(&id[0], &id[1])
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all []connectortest.Row
+	for _, table := range tables {
+		found, err := conn.Query(ctx, `SELECT _installation, _stream, _id, _key, _op, _version, coalesce(data::text, '') FROM `+table.Sanitize())
+		if err != nil {
+			t.Fatal(err)
+		}
+		rows, err := pgx.CollectRows(found, pgx.RowToStructByPos[connectortest.Row])
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, rows...)
+	}
+	return all
+}
+
+// breakable puts a proxy before a server, which can cut connections and refuse new ones.
+func breakable(t *testing.T, c postgres.Connection) (through postgres.Connection, proxy *toxiproxy.Proxy) {
+	t.Helper()
+	server := toxiproxy.NewServer(toxiproxy.NewMetricsContainer(prometheus.NewRegistry()), zerolog.Nop())
+	proxy = toxiproxy.NewProxy(server, t.Name(), "127.0.0.1:0", fmt.Sprintf("%s:%d", c.Host, c.Port))
+	if err := proxy.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(proxy.Stop)
+	_, port, _ := strings.Cut(proxy.Listen, ":")
+	c.Host = "127.0.0.1"
+	c.Port, _ = strconv.Atoi(port)
+	return c, proxy
+}
+
+func TestDestination(t *testing.T) {
+	const canary = "canary-7f3a"
+	failing := func(change func(c *postgres.Connection)) func(t *testing.T) connectors.Destination {
+		return func(t *testing.T) connectors.Destination {
+			c := connection(t, pgtest.Database(t))
+			change(&c)
+			return open(t, postgres.Definition(), c, postgres.Settings{}, connectors.Append)
+		}
+	}
+	connectortest.TestDestination(t, connectortest.DestinationHarness{
+		Modes:  []connectors.Mode{connectors.Append, connectors.ModeUpsert},
+		Poison: []byte(`{"a": nonsense}`),
+		Canary: canary,
+		Leaves: []goleak.Option{ // a proxy that is stopped while it has bytes in hand never lets go of them
+			goleak.IgnoreAnyFunction("github.com/Shopify/toxiproxy/v2/stream.(*ChanWriter).Write"),
+			goleak.IgnoreAnyFunction("github.com/Shopify/toxiproxy/v2/toxics.(*ToxicStub).Run"),
+		},
+		Failing: map[string]connectortest.FailingDestination{
+			"wrong password": {Kind: connectors.Unauthorized, Open: failing(func(c *postgres.Connection) { c.Password = canary })},
+			"no password":    {Kind: connectors.Unauthorized, Open: failing(func(c *postgres.Connection) { c.Password = "" })},
+			"no database":    {Kind: connectors.NotFound, Open: failing(func(c *postgres.Connection) { c.Database = "nowhere" })},
+			"no server":      {Kind: connectors.Unavailable, Open: failing(func(c *postgres.Connection) { c.Port, c.Password = 1, canary })},
+			"no such host":   {Kind: connectors.Unavailable, Open: failing(func(c *postgres.Connection) { c.Host, c.Password = "nowhere.invalid", canary })},
+			"no TLS":         {Kind: connectors.Invalid, Open: failing(func(c *postgres.Connection) { c.SSLMode, c.Password = "require", canary })},
+			"inside the network": {Kind: connectors.Invalid, Open: func(t *testing.T) connectors.Destination {
+				c := connection(t, pgtest.Database(t))
+				c.Password = canary
+				d, err := postgres.Definition().OpenDestination(connectors.Config{Connection: raw(t, c)})
+				if err != nil {
+					t.Fatal(err)
+				}
+				return d
+			}},
+			"by URL": {Kind: connectors.Unauthorized, Open: func(t *testing.T) connectors.Destination {
+				u, _ := url.Parse(pgtest.Database(t))
+				u.User = url.UserPassword(u.User.Username(), canary)
+				return open(t, postgres.Definition(), postgres.Connection{URL: u.String()}, postgres.Settings{}, connectors.Append)
+			}},
+		},
+		New: func(t *testing.T) connectortest.DestinationPlace {
+			dsn := pgtest.Database(t)
+			def := postgres.Definition()
+			through, proxy := breakable(t, connection(t, dsn))
+			return connectortest.DestinationPlace{
+				Open: func(t *testing.T, mode connectors.Mode) connectors.Destination {
+					return open(t, def, through, postgres.Settings{}, mode)
+				},
+				Rows:  func(t *testing.T) []connectortest.Row { return rows(t, dsn) },
+				Break: func(*testing.T) { proxy.Stop() },
+				Heal: func(t *testing.T) {
+					if err := proxy.Start(); err != nil {
+						t.Error(err)
+					}
+				},
+			}
+		},
+	})
+}
+
+// batch makes a batch of n records of a stream.
+func batch(mode connectors.Mode, stream string, first, n int) connectors.Batch {
+	b := connectors.Batch{Installation: "i/ada", Integration: "i", User: "ada", Epoch: "epoch", Lane: "warehouse", First: int64(first), Next: int64(first + n), Mode: mode}
+	for i := first; i < first+n; i++ {
+		b.Records = append(b.Records, connectors.Record{ID: fmt.Sprint("id", i), Key: fmt.Sprint("key", i), Stream: stream, Op: connectors.Upsert, Ordinal: int64(i), Data: []byte(`{"a": 1}`)})
+	}
+	return b
+}
+
+func wantError(t *testing.T, err error, kind connectors.Kind, parts ...string) {
+	t.Helper()
+	var e *connectors.Error
+	if !errors.As(err, &e) || e.Kind != kind {
+		t.Fatalf("got %v, want an error of kind %s", err, kind)
+	}
+	for _, part := range parts {
+		if !strings.Contains(e.Error(), part) {
+			t.Fatalf("%q does not say %q", e.Error(), part)
+		}
+	}
+}
+
+func check(t *testing.T, d connectors.Destination) error {
+	t.Helper()
+	return d.(connectors.Checker).Check(t.Context())
+}
+
+func write(t *testing.T, d connectors.Destination, b connectors.Batch) {
+	t.Helper()
+	r, err := d.Write(t.Context(), b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, o := range r.Outcomes {
+		if o != connectors.Durable {
+			t.Fatalf("record %d: outcome %d, %s", i, o, r.Reasons[i])
+		}
+	}
+}
