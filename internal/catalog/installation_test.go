@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"tributary/internal/catalog"
+	"tributary/internal/pgtest"
 )
 
 func installation(id, epoch string) catalog.Installation {
@@ -234,4 +235,35 @@ func TestChangesOfUnknownEpochs(t *testing.T) {
 			t.Errorf("revision is %d", found.Revision)
 		}
 	})
+}
+
+// An installation that begins while its integration is being deactivated waits for that and is refused: who
+// deactivated finds all there are. SQLite has one writer at a time anyway.
+func TestInstallWhileDeactivating(t *testing.T) {
+	t.Parallel()
+	dsn := pgtest.Database(t)
+	c, db, ctx := open(t, dsn), raw(t, dsn), t.Context()
+	_, err := c.SaveIntegration(ctx, spec("shop", ""))
+	must(t, err)
+	deactivation, err := db.Begin()
+	must(t, err)
+	defer deactivation.Rollback()
+	_, err = deactivation.Exec(`UPDATE integrations SET active = FALSE WHERE name = 'shop'`)
+	must(t, err)
+
+	created := make(chan error, 1)
+	go func() { created <- c.CreateInstallation(ctx, installation("shop/ann", "epoch-1")) }()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for waiting := false; !waiting; {
+		select {
+		case err := <-created:
+			t.Fatalf("it did not wait: %v", err)
+		case <-tick.C:
+			must(t, db.QueryRow(`SELECT EXISTS (SELECT 1 FROM pg_locks l JOIN pg_database d ON d.datname = current_database()
+				WHERE NOT l.granted AND l.pid IN (SELECT pid FROM pg_stat_activity WHERE datid = d.oid))`).Scan(&waiting))
+		}
+	}
+	must(t, deactivation.Commit())
+	wantErr(t, <-created, catalog.ErrInactive, "shop")
 }

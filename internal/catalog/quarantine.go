@@ -3,7 +3,6 @@ package catalog
 import (
 	"cmp"
 	"context"
-	"database/sql"
 	"fmt"
 	"slices"
 	"strings"
@@ -37,32 +36,26 @@ type Quarantined struct {
 	State                     QuarantineState // "" = Held
 }
 
-// addRows is how many rows one statement inserts; about 2 MB of arguments.
-const addRows = 5000
+// addRows is how many rows one transaction inserts, so that a batch doesn't keep other writers waiting for seconds.
+const addRows = 2000
 
 const quarantineColumns = `installation, epoch, lane, stream, record_id, record_key, reason, kind, segment, state, ordinal, position, bytes, added_at`
 
-// AddQuarantined adds records, all or none (I4). Epoch, lane, segment and index identify one: adding it again changes
-// nothing, so that a repeated attempt is harmless, unless its ordinal is greater. Then it went through its lane again
-// and was rejected again, and it is held anew, for the new reason.
+// AddQuarantined adds records (I4); after an error some may have been added, and all are to be added again. Epoch,
+// lane, segment and index identify one: adding it again changes nothing, unless its ordinal is greater. Then it went
+// through its lane again and was rejected again, and it is held anew, for the new reason.
 func (c *Catalog) AddQuarantined(ctx context.Context, records []Quarantined) error {
 	records = latest(records)
-	err := c.transact(ctx, func(tx *sql.Tx) error {
-		for chunk := range slices.Chunk(records, addRows) {
-			if err := c.addChunk(ctx, tx, chunk); err != nil {
-				return err
-			}
+	for chunk := range slices.Chunk(records, addRows) {
+		if err := c.addChunk(ctx, chunk); err != nil {
+			return fmt.Errorf("add %d records to quarantine: %w", len(records), err)
 		}
-		return nil
-	})
-	if err != nil {
-		return fmt.Errorf("add %d records to quarantine: %w", len(records), err)
 	}
 	return nil
 }
 
 // latest leaves one row per identity, the one with the greatest ordinal: a statement must not meet a row twice. The
-// order keeps two transactions from waiting for each other.
+// order keeps two callers from waiting for each other.
 func latest(records []Quarantined) []Quarantined {
 	identity := func(a, b Quarantined) int {
 		return cmp.Or(cmp.Compare(a.Epoch, b.Epoch), cmp.Compare(a.Lane, b.Lane), cmp.Compare(a.Segment, b.Segment), cmp.Compare(a.Index, b.Index))
@@ -73,7 +66,7 @@ func latest(records []Quarantined) []Quarantined {
 	return slices.CompactFunc(sorted, func(a, b Quarantined) bool { return identity(a, b) == 0 })
 }
 
-func (c *Catalog) addChunk(ctx context.Context, tx *sql.Tx, chunk []Quarantined) error {
+func (c *Catalog) addChunk(ctx context.Context, chunk []Quarantined) error {
 	rows := make([][]any, len(chunk))
 	for i, q := range chunk {
 		rows[i] = []any{q.Installation, q.Epoch, q.Lane, storable(q.Stream), storable(q.RecordID), storable(q.Key), storable(q.Reason),
@@ -83,7 +76,7 @@ func (c *Catalog) addChunk(ctx context.Context, tx *sql.Tx, chunk []Quarantined)
 	if err != nil {
 		return err
 	}
-	_, err = tx.ExecContext(ctx, `INSERT INTO quarantine (`+quarantineColumns+`) SELECT value->>0, value->>1, value->>2, value->>3, value->>4,
+	_, err = c.change(ctx, `INSERT INTO quarantine (`+quarantineColumns+`) SELECT value->>0, value->>1, value->>2, value->>3, value->>4,
 		value->>5, value->>6, value->>7, value->>8, value->>9, CAST(value->>10 AS BIGINT), CAST(value->>11 AS BIGINT),
 		CAST(value->>12 AS BIGINT), CAST(value->>13 AS BIGINT) FROM `+c.dialect.each+`($1) WHERE TRUE
 		ON CONFLICT (epoch, lane, segment, position) DO UPDATE SET ordinal = excluded.ordinal, reason = excluded.reason,
@@ -152,7 +145,7 @@ func (c *Catalog) CountQuarantined(ctx context.Context, epoch string) (map[strin
 	return counts, nil
 }
 
-// SetQuarantineState moves records, all or none; unknown IDs are passed over.
+// SetQuarantineState moves records; unknown IDs are passed over.
 func (c *Catalog) SetQuarantineState(ctx context.Context, ids []int64, s QuarantineState) error {
 	list, err := marshal(ids)
 	if err == nil && len(ids) > 0 {
