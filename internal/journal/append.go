@@ -3,8 +3,7 @@ package journal
 import (
 	"context"
 	"fmt"
-
-	"github.com/hashicorp/raft"
+	"runtime"
 )
 
 // A group is what is written and synced at once: as many waiting requests as there are, within these bounds.
@@ -13,8 +12,8 @@ const (
 	maxGroupBytes   = 8 << 20
 )
 
-// entryOverhead is about what an entry takes on the disk beside its own bytes.
-const entryOverhead = 48
+// entryOverhead is what an entry takes on the disk beside its own bytes, about.
+const entryOverhead = 8
 
 // request is an append that waits to be written.
 type request struct {
@@ -105,65 +104,50 @@ func (j *Journal) commit() {
 		case <-j.closing:
 			return
 		case r := <-j.requests:
+			// Those that the last write has just answered may be about to append again: let them join.
+			runtime.Gosched()
 			w.gather(r, j.requests)
 			j.write(&w)
 		}
 	}
 }
 
-// writer holds the group being written and memory for the next.
+// writer holds the group being written.
 type writer struct {
 	group   []*request
 	bytes   int64
-	entries []Entry
-	logs    []raft.Log
-	refs    []*raft.Log // to logs
+	entries [][]byte
 }
 
 // gather takes the requests that wait.
 func (w *writer) gather(r *request, waiting <-chan *request) {
 	clear(w.group)
-	w.group, w.bytes = append(w.group[:0], r), r.bytes
-	for n := len(r.entries); n < maxGroupEntries && w.bytes < maxGroupBytes; n += len(r.entries) {
+	clear(w.entries)
+	w.group, w.entries, w.bytes = w.group[:0], w.entries[:0], 0
+	for {
+		w.group = append(w.group, r)
+		w.entries = append(w.entries, r.entries...)
+		w.bytes += r.bytes
+		if len(w.entries) >= maxGroupEntries || w.bytes >= maxGroupBytes {
+			return
+		}
 		select {
 		case r = <-waiting:
-			w.group = append(w.group, r)
-			w.bytes += r.bytes
 		default:
 			return
 		}
 	}
 }
 
-// encode gives the group's entries their indexes, from next up.
-func (w *writer) encode(next uint64) []*raft.Log {
-	clear(w.entries)
-	clear(w.logs)
-	w.entries, w.logs, w.refs = w.entries[:0], w.logs[:0], w.refs[:0]
-	for _, r := range w.group {
-		for _, data := range r.entries {
-			e := Entry{Index: next, Data: data}
-			w.entries = append(w.entries, e)
-			w.logs = append(w.logs, encode(e))
-			next++
-		}
-	}
-	for i := range w.logs {
-		w.refs = append(w.refs, &w.logs[i])
-	}
-	return w.refs
-}
-
 // write makes the group durable and tells those who wait.
 func (j *Journal) write(w *writer) {
 	index := j.next // only this goroutine changes it
-	err := j.log.store(w.encode(index))
+	group, err := j.log.store(index, w.entries)
 	j.mu.Lock()
 	j.pending -= w.bytes
 	if err == nil {
 		j.next = index + uint64(len(w.entries))
-		j.sizes.add(j.next, w.bytes)
-		j.recent.add(w.entries)
+		j.places.add(j.next, group+1, w.bytes)
 		close(j.grown)
 		j.grown = make(chan struct{})
 	}

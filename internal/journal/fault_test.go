@@ -142,7 +142,9 @@ func TestDiskFails(t *testing.T) {
 						t.Fatalf("again: %v, want %v", err, test.want)
 					}
 				}
-				check(t, j, 1, next, 500)
+				if test.sync == nil { // else the files are not open
+					check(t, j, 1, next, 500)
+				}
 				disk.set(-1, nil)
 				next = fill(t, j, 30, 500)
 				check(t, j, 1, next, 500)
@@ -162,7 +164,7 @@ func TestDiskFails(t *testing.T) {
 	}
 }
 
-// While the files can't be opened again, reading and truncating say why, and what is in memory is read.
+// While the files can't be opened again, reading and truncating say why.
 func TestReadWhileDown(t *testing.T) {
 	t.Parallel()
 	disk := newFaulty()
@@ -174,8 +176,6 @@ func TestReadWhileDown(t *testing.T) {
 			t.Fatalf("Append = %v, want EIO", err)
 		}
 	}
-	check(t, j, 1, next, 500)
-	j.recent = recent{}
 	if _, err := j.Read(1, 1); !errors.Is(err, syscall.EIO) {
 		t.Errorf("Read = %v, want EIO", err)
 	}
@@ -184,7 +184,6 @@ func TestReadWhileDown(t *testing.T) {
 	}
 	disk.set(-1, nil)
 	next = fill(t, j, 1, 500)
-	j.recent = recent{}
 	check(t, j, 1, next, 500)
 }
 

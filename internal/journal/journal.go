@@ -69,8 +69,7 @@ type Journal struct {
 	first   uint64
 	next    uint64
 	pending int64 // bytes of entries that wait to be written
-	sizes   ledger
-	recent  recent
+	places  places
 	grown   chan struct{} // closed and replaced when next grows
 }
 
@@ -139,19 +138,15 @@ func (j *Journal) load() error {
 	}
 	if truncated > held.next {
 		// Entries at the end are gone that had been consumed: nothing is lost, but their indexes must
-		// not be used again. An empty log goes on at any index.
-		if err := j.log.deleteBefore(held.first, held.next); err != nil {
+		// not be used again.
+		if err := j.log.deleteAll(); err != nil {
 			return err
 		}
-		held = extent{base: truncated, first: truncated, next: truncated}
-		j.log.last = 0
+		held.first, held.next = truncated, truncated
+		held.places.start(truncated, j.log.last+1)
 	}
-	j.released = held.first
+	j.released, j.places = held.first, *held.places
 	j.first, j.next = max(truncated, held.first), held.next
-	j.sizes.start(held.base)
-	for _, e := range held.files {
-		j.sizes.add(e.next, e.bytes)
-	}
 	return nil
 }
 
@@ -175,7 +170,7 @@ func (j *Journal) Size() int64 {
 	return j.size()
 }
 
-func (j *Journal) size() int64 { return j.sizes.before(j.next) - j.sizes.before(j.first) }
+func (j *Journal) size() int64 { return j.places.before(j.next) - j.places.before(j.first) }
 
 // Wait returns when there is an entry at from, that is, when next > from.
 func (j *Journal) Wait(ctx context.Context, from uint64) error {

@@ -2,6 +2,7 @@ package journal
 
 import (
 	"fmt"
+	"slices"
 	"sync"
 	"testing"
 )
@@ -32,21 +33,19 @@ func BenchmarkAppend(b *testing.B) {
 	}
 }
 
-// Reading entries of 1 KB that were just written, and from the files.
+// Reading entries of 1 KB that were appended alone, and 64 at once.
 func BenchmarkRead(b *testing.B) {
-	j := start(b, b.TempDir(), Options{})
-	const held = 4000
-	for range held {
-		if _, err := j.AppendAll(b.Context(), [][]byte{make([]byte, 1024)}); err != nil {
-			b.Fatal(err)
-		}
-	}
-	for _, from := range []string{"memory", "files"} {
-		b.Run(from, func(b *testing.B) {
-			if from == "files" {
-				j.recent = recent{}
+	const held = 4096
+	for _, group := range []int{1, 64} {
+		b.Run(fmt.Sprintf("group=%d", group), func(b *testing.B) {
+			j := start(b, b.TempDir(), Options{})
+			for range held / group {
+				if _, err := j.AppendAll(b.Context(), slices.Repeat([][]byte{make([]byte, 1024)}, group)); err != nil {
+					b.Fatal(err)
+				}
 			}
 			b.SetBytes(1024)
+			b.ResetTimer()
 			read := 0
 			for read < b.N {
 				entries, err := j.Read(uint64(1+read%held), 256<<10)

@@ -1,13 +1,14 @@
 package journal
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"log/slog"
+	"os"
+	"sort"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/raft"
@@ -15,27 +16,34 @@ import (
 	"github.com/hashicorp/raft-wal/segment"
 )
 
-// log is a raft-wal that can be opened again in place: after a failed write, what it has in memory is
-// rebuilt from what is on the disk.
+// log keeps groups of entries in a raft-wal, one group in each of its log entries, and opens it again in
+// place: after a failed write, what it has in memory is rebuilt from what is on the disk.
 type log struct {
 	dir          string
 	files        disk
 	segmentBytes int
 	logger       *slog.Logger
 
-	stale bool   // the last write failed; used by the writer alone
-	last  uint64 // the last index stored; used by the writer alone
+	// Used by the writer alone.
+	stale   bool   // the last write failed
+	last    uint64 // the last group stored
+	encoder encoder
+
+	following atomic.Pointer[position] // the group behind the last one read
 
 	mu   sync.RWMutex // held to replace wal
 	wal  *wal.WAL     // nil: not open, and down says why
 	down error
 }
 
-// extent says what the files hold: the entries [first, next), and below first some from base on that are
-// deleted only in name.
-type extent struct {
-	base, first, next uint64
-	files             []fileExtent
+// position of a group: its number, which raft-wal calls index, and the index of its first entry.
+type position struct{ group, index uint64 }
+
+// held says what the files hold.
+type held struct {
+	first  uint64  // index
+	next   uint64  // index
+	places *places // of them
 }
 
 // Keys of what is kept beside the entries.
@@ -44,7 +52,7 @@ var (
 	keyTruncated = []byte("truncated before")
 )
 
-func (l *log) open() (extent, error) {
+func (l *log) open() (held, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	filer := segment.NewFiler(l.dir, l.files)
@@ -57,16 +65,55 @@ func (l *log) open() (extent, error) {
 	)
 	if err != nil {
 		l.down = errors.Join(err, meta.Close())
-		return extent{}, l.down
+		return held{}, l.down
 	}
-	first, err1 := w.FirstIndex()
-	last, err2 := w.LastIndex()
-	if err := errors.Join(err1, err2); err != nil {
+	h, last, err := survey(w, meta.held)
+	if err != nil {
 		l.down = errors.Join(err, w.Close())
-		return extent{}, l.down
+		return held{}, l.down
 	}
 	l.wal, l.stale, l.last = w, false, last
-	return extent{base: max(meta.base, 1), first: max(first, 1), next: last + 1, files: meta.held}, nil
+	l.following.Store(nil)
+	return h, nil
+}
+
+// survey finds out which entries the groups hold.
+func survey(w *wal.WAL, files []fileExtent) (h held, last uint64, err error) {
+	h = held{first: 1, next: 1, places: &places{}}
+	first, err1 := w.FirstIndex()
+	last, err2 := w.LastIndex()
+	if err := errors.Join(err1, err2); err != nil || last == 0 {
+		h.places.start(h.first, 1)
+		return h, last, err
+	}
+	var group raft.Log
+	if err := w.GetLog(last, &group); err != nil {
+		return h, last, fmt.Errorf("the last group: %w", err)
+	}
+	lengths, err := decodeHeader(&group)
+	if err != nil {
+		return h, last, fmt.Errorf("the last group: %w", err)
+	}
+	h.next = group.Term + uint64(len(lengths))
+	if err := w.GetLog(first, &group); err != nil {
+		return h, last, fmt.Errorf("the first group: %w", err)
+	}
+	h.first = group.Term
+	h.places.start(h.first, first)
+	bytes := int64(0)
+	for _, f := range files {
+		bytes += f.bytes
+		index := h.next
+		if f.next <= last {
+			if err := w.GetLog(f.next, &group); err != nil {
+				continue // it is found damaged when it is read; its file counts with the next
+			}
+			index = group.Term
+		}
+		h.places.add(index, f.next, bytes)
+		bytes = 0
+	}
+	return h, last, nil
 }
 
 func (l *log) close() error {
@@ -79,25 +126,27 @@ func (l *log) close() error {
 	return l.wal.Close()
 }
 
-// store makes entries durable. The indexes follow those stored before.
-func (l *log) store(entries []*raft.Log) error {
+// store makes a group of entries durable, the first of which gets the index, and returns the group's number.
+func (l *log) store(index uint64, entries [][]byte) (uint64, error) {
+	logs := []*raft.Log{l.encoder.encode(index, entries)}
 	err := l.reopen()
 	if err == nil {
-		err = l.wal.StoreLogs(entries)
+		logs[0].Index = l.last + 1
+		err = l.wal.StoreLogs(logs)
 	}
 	if errors.Is(err, wal.ErrSealed) {
 		// The last write filled its file, and the next one could not be made then.
 		l.stale = true
 		if err = l.reopen(); err == nil {
-			err = l.wal.StoreLogs(entries)
+			err = l.wal.StoreLogs(logs)
 		}
 	}
 	if err != nil {
 		l.stale = true
-		return err
+		return 0, err
 	}
-	l.last = entries[len(entries)-1].Index
-	return nil
+	l.last++
+	return l.last, nil
 }
 
 // reopen opens the log again after a failure.
@@ -115,29 +164,64 @@ func (l *log) reopen() error {
 	if l.last != last {
 		got := l.last
 		l.stale, l.last = true, last
-		return fmt.Errorf("%w: files end with entry %d, not %d: restart, and check the disk", ErrDamaged, got, last)
+		return fmt.Errorf("%w: files end with group %d, not %d: restart, and check the disk", ErrDamaged, got, last)
 	}
 	return nil
 }
 
-// get reads an entry and verifies it.
-func (l *log) get(index uint64) ([]byte, error) {
+// read returns the entries of one group from index on. The group is in [lo, hi). With the error of an
+// entry that is damaged come those before it.
+func (l *log) read(index, lo, hi uint64) ([]Entry, error) {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
 	if l.wal == nil {
 		return nil, l.down
 	}
-	var entry raft.Log
-	if err := l.wal.GetLog(index, &entry); err != nil {
-		if errors.Is(err, wal.ErrCorrupt) {
-			return nil, fmt.Errorf("%w: %w", ErrDamaged, err)
-		}
+	number, err := l.find(index, lo, hi)
+	if err != nil {
 		return nil, err
 	}
-	if entry.Index != index || len(entry.Extensions) != 4 || binary.LittleEndian.Uint32(entry.Extensions) != checksum(index, entry.Data) {
-		return nil, fmt.Errorf("%w: checksum differs", ErrDamaged)
+	var group raft.Log
+	if err := l.get(number, &group); err != nil {
+		return nil, err
 	}
-	return entry.Data, nil
+	entries, err := decode(&group, index)
+	if n := len(entries); n > 0 && err == nil {
+		l.following.Store(&position{number + 1, entries[n-1].Index + 1})
+	}
+	return entries, err
+}
+
+// find returns the number of the group in [lo, hi) that holds the entry index.
+func (l *log) find(index, lo, hi uint64) (uint64, error) {
+	if p := l.following.Load(); p != nil && p.index == index {
+		return p.group, nil
+	}
+	var (
+		group raft.Log
+		err   error
+	)
+	// The last group that begins at index or below.
+	n := sort.Search(int(hi-lo), func(i int) bool {
+		if err == nil {
+			err = l.get(lo+uint64(i), &group)
+		}
+		if errors.Is(err, wal.ErrNotFound) {
+			err = nil
+			return false // deleted: below every index that is read
+		}
+		return err != nil || group.Term > index
+	})
+	return lo + uint64(max(n, 1)) - 1, err
+}
+
+func (l *log) get(group uint64, to *raft.Log) error {
+	err := l.wal.GetLog(group, to)
+	var path *os.PathError
+	if err == nil || errors.As(err, &path) || errors.Is(err, wal.ErrNotFound) || errors.Is(err, wal.ErrClosed) {
+		return err
+	}
+	return fmt.Errorf("%w: group %d: %w", ErrDamaged, group, err)
 }
 
 // stamp returns the ID in the log; the first time, it takes the one that it is offered.
@@ -162,35 +246,37 @@ func (l *log) setTruncatedBefore(index uint64) error {
 	return l.wal.SetUint64(keyTruncated, index)
 }
 
-// deleteBefore deletes the files that only hold entries in [first, before).
-func (l *log) deleteBefore(first, before uint64) error {
+// deleteBefore deletes the files that only hold entries below index, which is in a group in [lo, hi) or
+// the next to be stored. The last group stays, for it tells the next index.
+func (l *log) deleteBefore(index, lo, hi uint64) error {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
 	if l.wal == nil {
 		return l.down
 	}
-	if before <= first {
+	group, err := l.find(index, lo, hi)
+	if err != nil {
+		return err
+	}
+	first, err1 := l.wal.FirstIndex()
+	last, err2 := l.wal.LastIndex()
+	group = min(group, last)
+	if err := errors.Join(err1, err2); err != nil || group <= first {
+		return err
+	}
+	return l.wal.DeleteRange(first, group-1)
+}
+
+// deleteAll deletes every group. The next one may hold any index.
+func (l *log) deleteAll() error {
+	if l.last == 0 {
 		return nil
 	}
-	return l.wal.DeleteRange(first, before-1)
-}
-
-var castagnoli = crc32.MakeTable(crc32.Castagnoli)
-
-// encode adds the checksum of an entry. raft-wal has one of each batch, but looks at it only when it
-// recovers the last.
-func encode(e Entry) raft.Log {
-	return raft.Log{
-		Index:      e.Index,
-		Data:       e.Data,
-		Extensions: binary.LittleEndian.AppendUint32(nil, checksum(e.Index, e.Data)),
+	err := l.wal.DeleteRange(1, l.last)
+	if err == nil {
+		l.last, err = l.wal.LastIndex()
 	}
-}
-
-func checksum(index uint64, data []byte) uint32 {
-	var b [8]byte
-	binary.LittleEndian.PutUint64(b[:], index)
-	return crc32.Update(crc32.Checksum(b[:], castagnoli), castagnoli, data)
+	return err
 }
 
 // lines passes a text log on.

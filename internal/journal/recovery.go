@@ -18,16 +18,21 @@ type metadata struct {
 	files        disk
 	filer        types.SegmentFiler
 	segmentBytes int
-	base         uint64       // first index in the files, set by Load
 	held         []fileExtent // set by Load
 }
 
 var _ types.MetaStore = (*metadata)(nil)
 
-// fileExtent says that the entries of a file, those below next that no file before it has, take bytes.
+// fileExtent says that the groups of a file, those below next that no file before it has, take bytes.
 type fileExtent struct {
 	next  uint64
 	bytes int64
+}
+
+// extentOf counts of a file that ends with the group last the share that isn't deleted.
+func extentOf(s types.SegmentInfo, last uint64, bytes int64) fileExtent {
+	kept := float64(last+1-s.MinIndex) / float64(last+1-s.BaseIndex)
+	return fileExtent{last + 1, int64(float64(bytes) * kept)}
 }
 
 // Sizes in raft-wal's format: https://github.com/hashicorp/raft-wal/blob/main/README.md#file-format
@@ -42,9 +47,8 @@ func (m *metadata) Load(dir string) (types.PersistentState, error) {
 		return s, err
 	}
 	tail := &s.Segments[len(s.Segments)-1]
-	m.base = s.Segments[0].BaseIndex
 	for _, sealed := range s.Segments[:len(s.Segments)-1] {
-		m.held = append(m.held, fileExtent{sealed.MaxIndex + 1, int64(sealed.IndexStart)})
+		m.held = append(m.held, extentOf(sealed, sealed.MaxIndex, int64(sealed.IndexStart)))
 	}
 	w, err := m.filer.RecoverTail(*tail)
 	if errors.Is(err, os.ErrNotExist) {
@@ -60,7 +64,7 @@ func (m *metadata) Load(dir string) (types.PersistentState, error) {
 		return s, fmt.Errorf("%s: %w", segment.FileName(*tail), err)
 	}
 	if last > 0 {
-		m.held = append(m.held, fileExtent{last + 1, end})
+		m.held = append(m.held, extentOf(*tail, last, end))
 	}
 
 	sealed, indexStart, err := w.Sealed()

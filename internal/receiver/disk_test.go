@@ -3,6 +3,7 @@ package receiver
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"slices"
 	"strings"
@@ -145,6 +146,60 @@ func TestFromHookToWorkflow(t *testing.T) {
 		t.Errorf("quarantine: %+v", rows)
 	}
 	x.kill(t)
+}
+
+// Stopping hands over what was acknowledged before it returns; a forwarder that can't go on stops the server.
+func TestRunStopsInOrder(t *testing.T) {
+	t.Parallel()
+	w, l := newWorld(t), newMemoryLog()
+	w.run("epoch-ada")
+	w.set(func(w *world) { w.installations["epoch-ada"] = catalog.Installation{State: catalog.Active} })
+	for _, unreadable := range []bool{false, true} {
+		f := start(t, Limits{}, func(f *fixture, c *Config) { f.journal, c.Journal = l, l })
+		f.stop() // Run below serves instead
+		if err := <-f.done; err != nil {
+			t.Fatal(err)
+		}
+		cfg := f.server.cfg
+		cfg.Public, cfg.Ops = listen(t), listen(t)
+		server, err := NewServer(cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		f.url = "http://" + cfg.Public.Addr().String()
+		forwarder, err := NewForwarder(ForwarderConfig{Journal: l, Store: w.store, Catalog: w, Signaler: w, Metrics: NewMetrics()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(context.Background())
+		defer cancel()
+		done := make(chan error, 1)
+		go func() { done <- Run(ctx, server, forwarder, 10*time.Second, slog.New(slog.DiscardHandler)) }()
+		if unreadable {
+			if _, err := l.Append(ctx, []byte{99}); err != nil {
+				t.Fatal(err)
+			}
+			if err := <-done; err == nil {
+				t.Error("no error")
+			}
+			f.done <- nil
+			continue
+		}
+		// This world calls installations i/<epoch>; the entry must say so too.
+		write(t, l, "epoch-ada", "direct")
+		f.want("hook", f.hook(events(`{"id":"x","stream":"invoices"}`)), 200)
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		f.done <- nil
+		if got := w.arrived("epoch-ada"); !slices.Equal(got, []string{"direct"}) {
+			t.Errorf("after stopping, arrived is %v", got)
+		}
+		if first, next := l.Bounds(); first != next {
+			t.Errorf("the journal still holds %d to %d", first, next)
+		}
+	}
 }
 
 func payloadEvent(id string) string {

@@ -80,7 +80,8 @@ type ForwarderConfig struct {
 	WaitingBytes int64
 	// ParkBytes is how much of the journal one installation may hold back before what holds it is parked: sealed, or,
 	// where that is done, its intent written again at the head. 0 = 64 MiB. Intents together take at most a quarter of it;
-	// past that the forwarder reads no more and the journal fills.
+	// past that the forwarder reads no more and the journal fills. What waits shares memory with what was read beside it, so
+	// that the forwarder takes up to this and WaitingBytes.
 	ParkBytes int64
 	// SignalTime bounds one signal. 0 = 10 s.
 	SignalTime time.Duration
@@ -386,12 +387,12 @@ func (f *Forwarder) broadcast() {
 	f.changed = make(chan struct{})
 }
 
-// Flush waits until all that is in the journal now was handed over, but for installations that can't be reached, and moves
-// the tail. Its error is that of ctx.
+// Flush waits until all that is in the journal was handed over, but for installations that can't be reached, and moves the
+// tail. It is for when nothing more is written. Its error is that of ctx.
 func (f *Forwarder) Flush(ctx context.Context) error {
-	_, end := f.Journal.Bounds()
 	for {
 		f.mu.Lock()
+		_, end := f.Journal.Bounds()
 		changed, done := f.changed, f.next >= end || f.failed != nil
 		for _, q := range f.queues {
 			done = done && q.resting

@@ -11,8 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"tributary/connectors"
-	"tributary/internal/catalog"
 	"tributary/internal/segment"
 	"tributary/workflows"
 )
@@ -249,159 +247,6 @@ func TestMemoryIsBounded(t *testing.T) {
 	}
 }
 
-// Records of an ended installation end in quarantine, in segments that the janitor keeps, once, also when quarantining
-// is repeated after a crash (I4).
-func TestEndedGoesToQuarantine(t *testing.T) {
-	t.Parallel()
-	w, l := newWorld(t), newMemoryLog()
-	w.run("gone")
-	w.end("gone")
-	w.set(func(w *world) { w.catalogDown = errors.New("catalog down") })
-	write(t, l, "gone", "1", "2")
-	write(t, l, "unknown", "3")
-	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
-	d := &faulty{Log: l, store: w.store, signal: w, at: "append 4", die: cancel}
-	x := live(t, w, l, func(c *ForwarderConfig) { c.Journal, c.Store = d, d })
-	eventually(t, "it waits for the catalog", func() bool {
-		x.mu.Lock()
-		defer x.mu.Unlock()
-		q := x.queues["gone"]
-		return q != nil && q.failures > 2
-	})
-	w.set(func(w *world) { w.catalogDown = nil })
-	x.idle(t, l)
-	intents := sealedAgain(t, w)
-	if len(intents) != 3 {
-		t.Fatalf("quarantine holds %v", intents)
-	}
-
-	// The same intent again, as after a crash before it was noted.
-	again := intentOf(t, w, "gone", l)
-	if err := x.ended(ctx, again); err != nil {
-		t.Fatal(err)
-	}
-	if n := len(w.quarantined); n != 3 {
-		t.Errorf("%d rows after a repetition, want 3", n)
-	}
-	// What the workflow had before it ended is no loss.
-	w.set(func(w *world) { w.marks["gone"] = map[string]uint64{l.ID(): again.From + 1}; w.quarantined = nil })
-	if err := x.ended(ctx, again); err != nil || len(w.quarantined) != 0 {
-		t.Errorf("delivered records were quarantined: %v, %v", w.quarantined, err)
-	}
-}
-
-// sealedAgain loads every quarantined record from where its row says that it is.
-func sealedAgain(t *testing.T, w *world) []string {
-	t.Helper()
-	w.mu.Lock()
-	rows := slices.Clone(w.quarantined)
-	w.mu.Unlock()
-	var ids []string
-	for _, q := range rows {
-		n, err := segment.ParseName(q.Segment)
-		if err != nil || n.Origin != segment.OriginQuarantine {
-			t.Errorf("segment %s: %v", q.Segment, err)
-		}
-		s, err := w.store.Load(context.Background(), q.Segment)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for i, r := range s.Records() {
-			if i == q.Index && r.ID == q.RecordID && r.Stream == q.Stream && q.Kind == connectors.Gone && q.Reason != "" &&
-				q.Bytes == int64(len(r.Data)) && q.Installation == "i/"+q.Epoch && string(r.Data) == payload(r.ID) {
-				ids = append(ids, r.ID)
-			}
-		}
-	}
-	slices.Sort(ids)
-	return ids
-}
-
-// intentOf rebuilds the intent of an epoch's first segments from the store.
-func intentOf(t *testing.T, w *world, epoch string, l Log) *intent {
-	t.Helper()
-	it := &intent{Installation: "i/" + epoch, Arrival: workflows.Arrival{Epoch: epoch, Journal: l.ID(), At: time.Now()}}
-	for o, err := range w.store.List(context.Background(), epoch+"/") {
-		if err != nil {
-			t.Fatal(err)
-		}
-		n, err := segment.ParseName(o.Name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if n.Origin == l.ID() {
-			it.From, it.To = n.Sequence, n.Sequence
-			it.Segments = append(it.Segments, segment.Ref{Name: o.Name, Stream: n.Stream})
-		}
-	}
-	return it
-}
-
-// An installation whose workflow is not there yet is waited for; one whose workflow vanished is not.
-func TestNotFoundIsNotAlwaysTheEnd(t *testing.T) {
-	t.Parallel()
-	w, l := newWorld(t), newMemoryLog()
-	for epoch, state := range map[string]catalog.State{"new": catalog.Installing, "vanished": catalog.Active} {
-		w.run(epoch)
-		delete(w.workflows, epoch)
-		w.installations[epoch] = catalog.Installation{ID: "i/" + epoch, Epoch: epoch, State: state}
-		write(t, l, epoch, epoch)
-	}
-	x := live(t, w, l)
-	eventually(t, "the vanished one's record is in quarantine", func() bool {
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		return len(w.quarantined) == 1 && w.quarantined[0].RecordID == "vanished"
-	})
-	w.run("new")
-	x.idle(t, l)
-	if got := w.arrived("new"); !slices.Equal(got, []string{"new"}) {
-		t.Errorf("the new one got %v", got)
-	}
-}
-
-// An Arrival stays small however many streams there are and whatever they are called, and takes a bounded number of records.
-func TestArrivalsAreCapped(t *testing.T) {
-	t.Parallel()
-	w, l := newWorld(t), newMemoryLog()
-	w.run("a")
-	want := 0
-	entry := func(n int, stream func(int) string) {
-		var records []connectors.Record
-		for i := range n {
-			id := fmt.Sprint(want + i)
-			records = append(records, connectors.Record{ID: id, Stream: stream(i), Op: connectors.Upsert, Data: []byte(payload(id))})
-		}
-		want += n
-		for some := range pieces(records) {
-			if _, err := l.Append(context.Background(), appendRecords(nil, "a", "i/a", time.Now(), some)); err != nil {
-				t.Fatal(err)
-			}
-		}
-	}
-	entry(100, func(i int) string { return fmt.Sprint("stream", i) })
-	entry(50, func(i int) string { return fmt.Sprint(i, strings.Repeat("<ü%>", 12)) })
-	entry(25_000, func(int) string { return "orders" })
-	for i := range 40 {
-		entry(1, func(int) string { return fmt.Sprint("single", i) })
-	}
-	x := live(t, w, l)
-	x.idle(t, l)
-	if got := w.arrived("a"); len(got) != want { // take checks the sizes
-		t.Errorf("%d records, want %d", len(got), want)
-	}
-	for _, a := range w.workflows["a"].arrivals {
-		n := 0
-		for _, s := range a.Segments {
-			n += s.Records
-		}
-		if n > maxIntentRecords {
-			t.Errorf("an Arrival of %d records", n)
-		}
-	}
-}
-
 // A store or a journal that fails for a while loses nothing.
 func TestStoreAndJournalFail(t *testing.T) {
 	t.Parallel()
@@ -417,6 +262,16 @@ func TestStoreAndJournalFail(t *testing.T) {
 	x.idle(t, l)
 	if got := w.arrived("a"); !slices.Equal(got, []string{"1", "2"}) {
 		t.Errorf("got %v", got)
+	}
+	segments := 0
+	for _, err := range w.store.List(context.Background(), "a/") {
+		if err != nil {
+			t.Fatal(err)
+		}
+		segments++
+	}
+	if segments != 2 {
+		t.Errorf("%d segments for 2 records: a journal that fails makes orphans", segments)
 	}
 }
 
@@ -539,36 +394,5 @@ func TestTakenIsNoted(t *testing.T) {
 	eventually(t, "the new one is taken", func() bool { return len(w.arrived("fine")) == 6 })
 	if n := w.workflows["fine"].signals; n != signals+1 {
 		t.Errorf("%d signals after the restart, want 1", n-signals)
-	}
-}
-
-// Pieces hold what one intent may: by records, by bytes, by streams.
-func TestPieces(t *testing.T) {
-	t.Parallel()
-	big := make([]byte, 5<<20)
-	for _, c := range []struct {
-		what string
-		of   func(i int) connectors.Record
-		n    int
-		want []int
-	}{
-		{"few", func(int) connectors.Record { return connectors.Record{Stream: "s"} }, 3, []int{3}},
-		{"none", nil, 0, nil},
-		{"records", func(int) connectors.Record { return connectors.Record{Stream: "s"} }, 10_001, []int{10_000, 1}},
-		{"bytes", func(int) connectors.Record { return connectors.Record{Stream: "s", Data: big} }, 7, []int{3, 3, 1}},
-		{"streams", func(i int) connectors.Record { return connectors.Record{Stream: fmt.Sprint(i)} }, 70, []int{32, 32, 6}},
-		{"one too large", func(int) connectors.Record { return connectors.Record{Stream: "s", Data: make([]byte, 20<<20)} }, 2, []int{1, 1}},
-	} {
-		var records []connectors.Record
-		for i := range c.n {
-			records = append(records, c.of(i))
-		}
-		var got []int
-		for some := range pieces(records) {
-			got = append(got, len(some))
-		}
-		if !slices.Equal(got, c.want) {
-			t.Errorf("%s: pieces of %v, want %v", c.what, got, c.want)
-		}
 	}
 }

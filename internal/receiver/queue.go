@@ -9,8 +9,8 @@ type queue struct {
 
 	waiting      []entry // read and not sealed
 	waitingBytes int64
-	// unsettled is an intent that was written to the journal with an unknown outcome: it must be written again as it is
-	// before anything else, since it may be there. It covers the first unsettledEntries of waiting.
+	// unsettled is an intent that could not be written to the journal, and is written again before anything is sealed: a
+	// journal that is full for an hour must not fill the segment store. It covers the first unsettledEntries of waiting.
 	unsettled        *intent
 	unsettledEntries int
 	intents          []*intent // in the order of From; the first is sent

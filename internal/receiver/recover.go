@@ -13,7 +13,8 @@ import (
 // read. It reads the whole journal, and holds of it the intents only.
 //
 // An intent stands behind every entry that it covers, so as long as one of those is in the journal it is too: what no intent
-// covers was never sealed for good. Copies of an intent are equal; the latest counts, since the tail may pass the others.
+// covers was never sealed for good. Of intents from the same place the latest counts: either they are copies, and the tail may
+// pass the earlier ones, or writing the earlier ones failed, and they were never sent.
 func (f *Forwarder) recover() error {
 	first, end := f.Journal.Bounds()
 	found := map[string]map[uint64]*intent{} // by epoch and From
@@ -43,7 +44,6 @@ func (f *Forwarder) recover() error {
 					found[it.Epoch] = map[uint64]*intent{}
 				}
 				found[it.Epoch][it.From] = it
-				covered[it.Epoch] = max(covered[it.Epoch], it.To)
 			case entryAcks:
 				a, err := decodeAcks(e.Data[1:])
 				if err != nil {
@@ -61,6 +61,7 @@ func (f *Forwarder) recover() error {
 	f.next, f.end, f.covered = first, end, covered
 	for epoch, byFrom := range found {
 		for _, it := range byFrom {
+			covered[epoch] = max(covered[epoch], it.To)
 			if it.To > taken[epoch] {
 				f.push(f.queue(epoch, it.Installation), it)
 			}

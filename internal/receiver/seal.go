@@ -26,7 +26,7 @@ func (f *Forwarder) seal(ctx context.Context, q *queue) error {
 	it, covers := q.unsettled, q.unsettledEntries
 	f.mu.Unlock()
 
-	err := error(nil)
+	var err error
 	if it == nil && len(waiting) > 0 {
 		if it, covers, err = f.bind(ctx, q, waiting); err == nil {
 			f.mu.Lock()
@@ -121,7 +121,7 @@ func pack(waiting []entry) (builders map[string]*segment.Builder, streams []stri
 	return builders, streams, len(waiting), nil
 }
 
-// settle makes the intent durable. An error leaves open whether it is.
+// settle makes the intent durable.
 func (f *Forwarder) settle(ctx context.Context, it *intent) error {
 	b, err := encodeIntent(it)
 	if err != nil {

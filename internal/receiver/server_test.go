@@ -1,15 +1,10 @@
 package receiver
 
 import (
-	"bufio"
-	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net"
-	"net/http"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -169,33 +164,6 @@ func TestStates(t *testing.T) {
 	}
 }
 
-// An unknown token asks the catalog once a while, not at each request; "can't tell" is not remembered.
-func TestLookupsAreCached(t *testing.T) {
-	t.Parallel()
-	f := start(t, Limits{CacheTime: time.Hour})
-	token, hash := NewToken()
-	asked := func() (n int) {
-		f.catalog.set(func(d *directory) { n = d.asked })
-		return n
-	}
-	f.catalog.set(func(d *directory) { d.down = errors.New("down") })
-	f.wantRetry("catalog down", f.send("POST", "/hooks/"+token, nil, ""), 503)
-	f.catalog.set(func(d *directory) { d.down = nil })
-	for range 5 {
-		f.want("unknown", f.send("POST", "/hooks/"+token, nil, ""), 404)
-	}
-	if n := asked(); n != 2 {
-		t.Errorf("asked %d times, want 2", n)
-	}
-	for range 5 {
-		f.want("known", f.hook(events(event("a"))), 200)
-	}
-	if n := asked(); n != 3 || f.opener.opened.Load() != 1 {
-		t.Errorf("asked %d times, want 3; opened %d times, want 1", n, f.opener.opened.Load())
-	}
-	_ = hash
-}
-
 // A rotated secret counts within the cache's time, without a restart.
 func TestSecretRotates(t *testing.T) {
 	t.Parallel()
@@ -267,114 +235,6 @@ func TestJournalFails(t *testing.T) {
 	}
 }
 
-func TestBodyLimit(t *testing.T) {
-	t.Parallel()
-	f := start(t, Limits{BodyBytes: 1000})
-	fits := events(event("a"))
-	fits += strings.Repeat(" ", 1000-len(fits))
-	f.want("at the limit", f.hook(fits), 200)
-	f.want("over", f.hook(fits+" "), 413)
-	// Chunked: nothing says beforehand how long it is.
-	body := io.MultiReader(strings.NewReader(fits), strings.NewReader(" "))
-	r, err := http.NewRequest("POST", f.url+"/hooks/"+f.token, body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	r.Header.Set("X-Signature", sign(secret, []byte(fits+" ")))
-	if r.ContentLength > 0 {
-		t.Fatal("the request is not chunked")
-	}
-	f.want("over, chunked", f.do(r), 413)
-	if n := len(f.kept()["epoch-ada"]); n != 1 {
-		t.Errorf("kept %d records", n)
-	}
-}
-
-func TestHeaderLimit(t *testing.T) {
-	t.Parallel()
-	f := start(t, Limits{HeaderBytes: 1000})
-	f.want("8 KB of header", f.send("POST", "/hooks/"+f.token, nil, strings.Repeat("x", 8<<10)), http.StatusRequestHeaderFieldsTooLarge)
-}
-
-// One that sends a byte now and then is disconnected when its time is over.
-func TestSlowSender(t *testing.T) {
-	t.Parallel()
-	f := start(t, Limits{ReadTime: 200 * time.Millisecond, HeaderTime: 200 * time.Millisecond})
-	for _, begin := range []string{
-		"POST /hooks/" + f.token + " HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n{",
-		"POST /hooks/" + f.token + " HTTP/1.1\r\nHost: x\r\nX-",
-	} {
-		c, err := net.Dial("tcp", strings.TrimPrefix(f.url, "http://"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer c.Close()
-		if _, err := io.WriteString(c, begin); err != nil {
-			t.Fatal(err)
-		}
-		go func() { // ends when the connection does
-			for {
-				if _, err := c.Write([]byte(" ")); err != nil {
-					return
-				}
-				time.Sleep(20 * time.Millisecond)
-			}
-		}()
-		if err := c.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
-			t.Fatal(err)
-		}
-		answer, err := io.ReadAll(bufio.NewReader(c))
-		var timeout net.Error
-		if errors.As(err, &timeout) && timeout.Timeout() {
-			t.Fatalf("still connected; answer %q", answer)
-		}
-		if strings.Contains(string(answer), " 200 ") {
-			t.Errorf("answer %q", answer)
-		}
-	}
-}
-
-func TestRates(t *testing.T) {
-	t.Parallel()
-	body := events(event("a"))
-	t.Run("installation", func(t *testing.T) {
-		t.Parallel()
-		f := start(t, Limits{InstallationRate: 0.001, InstallationBurst: 2})
-		f.want("first", f.hook(body), 200)
-		f.want("second", f.hook(body), 200)
-		f.wantRetry("third", f.hook(body), 429)
-		app := []byte(events(`{"id":"a","stream":"orders","account":"2"}`))
-		f.want("another", f.send("POST", "/apps/tiny/default", app, sign(secret, app)), 200)
-	})
-	t.Run("all", func(t *testing.T) {
-		t.Parallel()
-		f := start(t, Limits{Rate: 0.001, Burst: 1})
-		f.want("first", f.hook(body), 200)
-		f.wantRetry("second", f.send("POST", "/apps/tiny/default", nil, ""), 429)
-	})
-}
-
-// More requests at once than allowed are told to come again; those in flight are not harmed.
-func TestConcurrencyLimit(t *testing.T) {
-	t.Parallel()
-	f := start(t, Limits{Concurrent: 2})
-	block := make(chan struct{})
-	f.journal.set(func(l *memoryLog) { l.block = block })
-	body := events(event("a"))
-	var inside sync.WaitGroup
-	got := make(chan answer, 2)
-	for range 2 {
-		inside.Go(func() { got <- f.hook(body) })
-	}
-	eventually(t, "two in flight", func() bool { return len(f.server.slots) == 2 })
-	f.wantRetry("third", f.hook(body), 503)
-	close(block)
-	inside.Wait()
-	f.want("first", <-got, 200)
-	f.want("second", <-got, 200)
-	f.want("later", f.hook(body), 200)
-}
-
 // Stopping lets requests in flight finish and takes no new ones.
 func TestGracefulStop(t *testing.T) {
 	t.Parallel()
@@ -443,53 +303,6 @@ func TestOps(t *testing.T) {
 	}
 }
 
-// An app's records go to the installations of their accounts, one entry each; an account that nobody has is acknowledged and counted.
-func TestAppRoutes(t *testing.T) {
-	t.Parallel()
-	f := start(t, Limits{})
-	send := func(body string) answer {
-		return f.send("POST", "/apps/tiny/default", []byte(body), sign(secret, []byte(body)))
-	}
-	of := func(id, account string) string {
-		return fmt.Sprintf(`{"id":%q,"stream":"orders","account":%q}`, id, account)
-	}
-	f.want("mixed", send(events(of("a", "1"), of("b", "2"), of("c", "9"), of("d", "1"))), 200)
-	kept := f.kept()
-	ids := func(epoch string) (s string) {
-		for _, r := range kept[epoch] {
-			s += r.ID
-		}
-		return s
-	}
-	if ids("epoch-ada") != "ad" || ids("epoch-bob") != "b" || len(kept) != 2 {
-		t.Errorf("kept %+v", kept)
-	}
-	if first, next := f.journal.Bounds(); next-first != 2 {
-		t.Errorf("%d entries, want 2", next-first)
-	}
-	f.wantMetric("tributary_receiver_unrouted_records_total 1")
-	f.want("wrong signature", f.send("POST", "/apps/tiny/default", []byte("{}"), "x"), 401)
-	f.want("unknown connector", f.send("POST", "/apps/other/default", nil, ""), 404)
-	f.want("unknown connection", f.send("POST", "/apps/tiny/other", nil, ""), 404)
-}
-
-// One installation under pressure does not make an app hold back the others' records (I11); when all are, it does.
-func TestAppPressure(t *testing.T) {
-	t.Parallel()
-	f := start(t, Limits{CacheTime: time.Millisecond})
-	f.catalog.set(func(d *directory) { d.installations[0].Pressure = true })
-	body := []byte(events(`{"id":"a","stream":"orders","account":"1"}`, `{"id":"b","stream":"orders","account":"2"}`))
-	send := func() answer { return f.send("POST", "/apps/tiny/default", body, sign(secret, body)) }
-	f.want("one under pressure", send(), 200)
-	if kept := f.kept(); len(kept["epoch-ada"]) != 1 || len(kept["epoch-bob"]) != 1 {
-		t.Errorf("kept %+v", kept)
-	}
-	f.catalog.set(func(d *directory) { d.installations[1].Pressure = true })
-	eventually(t, "all under pressure", func() bool { return send().status == 429 })
-	f.catalog.set(func(d *directory) { d.down = errors.New("down") })
-	eventually(t, "catalog down", func() bool { return send().status == 503 })
-}
-
 func TestNewServerRefusesGaps(t *testing.T) {
 	t.Parallel()
 	if _, err := NewServer(Config{}); err == nil {
@@ -498,78 +311,4 @@ func TestNewServerRefusesGaps(t *testing.T) {
 	if _, err := NewForwarder(ForwarderConfig{}); err == nil {
 		t.Error("a forwarder without anything was made")
 	}
-}
-
-// A cache under a flood of keys stays small and keeps answering; requests for one key share a look-up, one that panics too.
-func TestCache(t *testing.T) {
-	t.Parallel()
-	ctx := context.Background()
-	c := newCache[int, int](time.Hour, 100, never)
-	for i := range 1000 {
-		if v, err := c.get(ctx, i, func(context.Context) (int, error) { return i, nil }); v != i || err != nil {
-			t.Fatal(v, err)
-		}
-		if len(c.entries) > 100 {
-			t.Fatalf("%d entries", len(c.entries))
-		}
-	}
-	loading, release := make(chan struct{}), make(chan struct{})
-	results := make(chan error, 2)
-	go func() {
-		defer func() { recover(); results <- nil }()
-		_, _ = c.get(ctx, -1, func(context.Context) (int, error) { close(loading); <-release; panic("x") })
-	}()
-	<-loading
-	go func() {
-		_, err := c.get(ctx, -1, func(context.Context) (int, error) { return 0, errors.New("a second look-up") })
-		results <- err
-	}()
-	gone, cancel := context.WithCancel(ctx)
-	cancel()
-	if _, err := c.get(gone, -1, nil); !errors.Is(err, context.Canceled) {
-		t.Errorf("one that left got %v", err)
-	}
-	close(release)
-	for range 2 {
-		if err := <-results; err != nil && !errors.Is(err, errLoadPanicked) && err.Error() != "a second look-up" {
-			t.Error(err)
-		}
-	}
-	if v, err := c.get(ctx, -1, func(context.Context) (int, error) { return 7, nil }); v != 7 || err != nil {
-		t.Errorf("after a panic: %v, %v", v, err)
-	}
-}
-
-// Whatever is sent: no panic, no 5xx but for our own trouble, and nothing unsigned in the journal.
-func FuzzHandler(f *testing.F) {
-	f.Add("POST", "/hooks/x", []byte(`{}`), "", false)
-	f.Add("POST", "", []byte(events(event("a"))), "", true)
-	f.Add("GET", "?challenge=x", []byte{}, "", false)
-	f.Add("POST", "/apps/tiny/default", []byte(events(`{"id":"a","stream":"orders","account":"1"}`)), "ab", true)
-	f.Add("POST", "", []byte("{\"events\":[{\"id\":\"\xff\",\"stream\":\"orders\"}]}"), "", true)
-	fix := start(f, Limits{})
-	handler := fix.server.public()
-	f.Fuzz(func(t *testing.T, method, path string, body []byte, signature string, signed bool) {
-		fix.journal.set(func(l *memoryLog) { l.entries, l.size = nil, 0 })
-		if !strings.HasPrefix(path, "/") {
-			path = "/hooks/" + fix.token + path
-		}
-		if signed {
-			signature = sign(secret, body)
-		}
-		w := serve(t, handler, method, path, body, signature)
-		if w == nil {
-			return // no request at all
-		}
-		if w.Code >= 500 && w.Code != 501 {
-			t.Fatalf("%s %q: %d %s", method, path, w.Code, w.Body)
-		}
-		for _, records := range recordsIn(t, fix.journal) {
-			for _, r := range records {
-				if signature != sign(secret, body) || !strings.Contains(string(body), string(r.Data)) {
-					t.Fatalf("kept %q", r.Data)
-				}
-			}
-		}
-	})
 }
