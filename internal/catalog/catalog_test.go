@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"fmt"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -128,20 +129,22 @@ func TestOpenAgain(t *testing.T) {
 	})
 }
 
-// Writers of several processes on one SQLite file, or of one with many goroutines, wait for each other: none fails.
+// Writers of several processes on one database wait for each other: none fails, also not those that read first.
 func TestManyWriters(t *testing.T) {
 	onBoth(t, func(t *testing.T, dsn string) {
+		_, err := open(t, dsn).SaveIntegration(t.Context(), spec("shop", ""))
+		must(t, err)
 		var g errgroup.Group
-		for range 3 {
+		for process := range 4 {
 			c := open(t, dsn)
-			for range 4 {
+			for n := range 2 {
 				g.Go(func() error {
-					for range 10 {
-						_, err := c.PutConnection(t.Context(), catalog.Connection{Owner: "operator", Connector: "x", Name: "y", Ciphertext: []byte{1}})
-						if err != nil {
+					for i := range 10 {
+						epoch := fmt.Sprint(process, n, i)
+						if err := c.CreateInstallation(t.Context(), installation("shop/"+epoch, epoch)); err != nil {
 							return err
 						}
-						if _, err := c.Connection(t.Context(), "operator", "x", "y"); err != nil {
+						if _, err := c.InstallationByEpoch(t.Context(), epoch); err != nil {
 							return err
 						}
 					}

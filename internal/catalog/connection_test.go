@@ -3,6 +3,7 @@ package catalog_test
 import (
 	"bytes"
 	"testing"
+	"time"
 
 	"tributary/internal/catalog"
 )
@@ -31,8 +32,14 @@ func TestConnectionVersions(t *testing.T) {
 		for range 3 {
 			put()
 		}
+		// Another worker's clock is ahead.
+		last = time.Now().Add(time.Hour).UnixMicro()
+		_, err := raw(t, dsn).Exec(`UPDATE connections SET version = $1`, last)
+		must(t, err)
+		put()
+		last = 0
 		must(t, c.DeleteConnection(ctx, n.Owner, n.Connector, n.Name))
-		_, err := c.Connection(ctx, n.Owner, n.Connector, n.Name)
+		_, err = c.Connection(ctx, n.Owner, n.Connector, n.Name)
 		wantErr(t, err, catalog.ErrNotFound, n.Owner, n.Connector, n.Name)
 		wantErr(t, c.DeleteConnection(ctx, n.Owner, n.Connector, n.Name), catalog.ErrNotFound, n.Owner)
 		put()

@@ -14,8 +14,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/stdlib"
-	"modernc.org/sqlite"
-	sqlite3 "modernc.org/sqlite/lib"
+	_ "modernc.org/sqlite"
 )
 
 // dialect is what differs between the databases. Both understand $1, ON CONFLICT, RETURNING, partial indexes and
@@ -80,12 +79,7 @@ func openSQLite(ctx context.Context, path string) (*Catalog, error) {
 	if err != nil {
 		return nil, err
 	}
-	// Made here so that only the owner may read it; SQLite gives its other files the same mode.
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
-	if err != nil {
-		return nil, err
-	}
-	if err := f.Close(); err != nil {
+	if err := createPrivate(path); err != nil {
 		return nil, err
 	}
 	open := func(connections int, pragmas ...string) (*sql.DB, error) {
@@ -103,8 +97,8 @@ func openSQLite(ctx context.Context, path string) (*Catalog, error) {
 	if err != nil {
 		return nil, err
 	}
-	// Going over to WAL fails at once, whatever the busy timeout, while another process does it too.
-	if err := untilFree(ctx, write.PingContext); err != nil {
+	// The first to come goes over to WAL, which outlives it; readers don't ask for it.
+	if err := write.PingContext(ctx); err != nil {
 		write.Close()
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
@@ -116,23 +110,25 @@ func openSQLite(ctx context.Context, path string) (*Catalog, error) {
 	return &Catalog{read: read, write: write, dialect: sqliteDialect}, nil
 }
 
-func untilFree(ctx context.Context, try func(context.Context) error) error {
-	ctx, cancel := context.WithTimeout(ctx, busyTimeout)
-	defer cancel()
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		err := try(ctx)
-		var e *sqlite.Error
-		if !errors.As(err, &e) || e.Code()&0xff != sqlite3.SQLITE_BUSY {
-			return err
-		}
-		select {
-		case <-ctx.Done():
-			return err
-		case <-tick.C:
-		}
+// createPrivate makes an empty file that only the owner may read, unless there is one; SQLite gives its other files the
+// same mode. It is made under another name: closing it under its own would drop the locks that this process may have
+// on it by then, https://www.sqlite.org/howtocorrupt.html#_posix_advisory_locks_canceled_by_a_separate_thread_doing_close_.
+func createPrivate(path string) error {
+	if _, err := os.Stat(path); err == nil {
+		return nil
 	}
+	f, err := os.CreateTemp(filepath.Dir(path), ".catalog-*")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name())
+	if err := f.Close(); err != nil {
+		return err
+	}
+	if err := os.Link(f.Name(), path); err != nil && !errors.Is(err, os.ErrExist) {
+		return err
+	}
+	return nil
 }
 
 func openPostgres(ctx context.Context, dsn string) (*Catalog, error) {

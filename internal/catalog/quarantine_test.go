@@ -131,18 +131,18 @@ func TestQuarantineOddText(t *testing.T) {
 	})
 }
 
-// A whole batch of 50,000 goes in while another attempt adds a part of it, and is listed and changed at once.
+// A batch of several statements goes in while another attempt adds a part of it, and is listed and changed at once.
 func TestQuarantineBatch(t *testing.T) {
 	onBoth(t, func(t *testing.T, dsn string) {
 		c, ctx := open(t, dsn), t.Context()
-		const n = 50_000
+		const n = 5_000
 		records := make([]catalog.Quarantined, n)
 		for i := range records {
 			records[i] = quarantined(i)
 		}
 		var g errgroup.Group
 		g.Go(func() error { return c.AddQuarantined(ctx, records) })
-		g.Go(func() error { return c.AddQuarantined(ctx, records[:5000]) })
+		g.Go(func() error { return c.AddQuarantined(ctx, records[:3000]) })
 		must(t, g.Wait())
 		all, err := c.Quarantined(ctx, catalog.QuarantineFilter{Limit: n + 1})
 		must(t, err)

@@ -3,11 +3,12 @@
 package pgtest_test
 
 import (
-	"errors"
+	"bufio"
 	"fmt"
 	"net"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -61,31 +62,38 @@ func TestServerStopsAndRecovers(t *testing.T) {
 	}
 }
 
-// TestLeavesNothingBehind runs this test binary again as a process that starts a server and dies by a panic, and
-// by SIGKILL.
+// TestLeavesNothingBehind runs this test binary again as a process that starts a server and ends by a panic, by
+// SIGKILL, and by SIGKILL while the server is still being made or started.
 func TestLeavesNothingBehind(t *testing.T) {
 	const env = "PGTEST_DIE"
 	if end := os.Getenv(env); end != "" {
 		s := pgtest.StartServer(t)
-		var folder string
-		if err := connect(t, s.DSN("postgres")).QueryRow(t.Context(), `SHOW data_directory`).Scan(&folder); err != nil {
-			t.Fatal(err)
-		}
 		config, err := pgx.ParseConfig(s.DSN("postgres"))
 		if err != nil {
 			t.Fatal(err)
 		}
-		fmt.Printf("\n%s 127.0.0.1:%d\n", folder, config.Port)
+		fmt.Printf("\nserver on 127.0.0.1:%d\n", config.Port)
 		if end == "panic" {
 			go panic("as asked")
 		}
 		select {}
 	}
-	for _, end := range []string{"panic", "kill"} {
+	t.Parallel()
+	for _, end := range []string{"panic", "kill", ".", "data", "data/base", "data/postmaster.pid"} {
+		early := end != "panic" && end != "kill"
 		t.Run(end, func(t *testing.T) {
 			t.Parallel()
+			// Not t.TempDir: the server's user may not go into its parent.
+			dir, err := os.MkdirTemp("", "pgtest-")
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { os.RemoveAll(dir) })
+			if err := os.Chmod(dir, 0o777); err != nil {
+				t.Fatal(err)
+			}
 			cmd := exec.Command(os.Args[0], "-test.run=^TestLeavesNothingBehind$")
-			cmd.Env = append(os.Environ(), env+"="+end)
+			cmd.Env = append(os.Environ(), env+"="+end, "TMPDIR="+dir)
 			out, err := cmd.StdoutPipe()
 			if err != nil {
 				t.Fatal(err)
@@ -93,33 +101,51 @@ func TestLeavesNothingBehind(t *testing.T) {
 			if err := cmd.Start(); err != nil {
 				t.Fatal(err)
 			}
-			var folder, address string
-			for folder == "" || !strings.HasPrefix(folder, "/") {
-				if _, err := fmt.Fscanln(out, &folder, &address); err != nil && err.Error() == "EOF" {
-					t.Fatal("the process ended before its server ran")
+			address := ""
+			if early {
+				eventually(t, "there is "+end, func() bool {
+					found, _ := filepath.Glob(filepath.Join(dir, "*", end))
+					return len(found) == 1
+				})
+			} else {
+				lines := bufio.NewScanner(out)
+				for address == "" && lines.Scan() {
+					if found, ok := strings.CutPrefix(lines.Text(), "server on "); ok {
+						address = found
+					}
 				}
 			}
-			if end == "kill" {
+			if end != "panic" {
 				cmd.Process.Kill()
 			}
 			if err := cmd.Wait(); err == nil {
 				t.Fatal("the process should have died")
 			}
-			deadline := time.Now().Add(30 * time.Second)
-			for {
-				_, statErr := os.Stat(strings.TrimSuffix(folder, "/data"))
-				conn, dialErr := net.Dial("tcp", address)
-				if dialErr == nil {
+			eventually(t, "the folder is empty", func() bool {
+				left, err := os.ReadDir(dir)
+				return err == nil && len(left) == 0
+			})
+			if address == "" {
+				return
+			}
+			eventually(t, "nobody listens", func() bool {
+				conn, err := net.Dial("tcp", address)
+				if err == nil {
 					conn.Close()
 				}
-				if errors.Is(statErr, os.ErrNotExist) && dialErr != nil {
-					return
-				}
-				if time.Now().After(deadline) {
-					t.Fatalf("left behind: folder %s (%v), server (%v)", folder, statErr, dialErr)
-				}
-				time.Sleep(10 * time.Millisecond)
-			}
+				return err != nil
+			})
 		})
+	}
+}
+
+func eventually(t *testing.T, what string, happened func() bool) {
+	t.Helper()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(time.Minute); !happened(); <-tick.C {
+		if time.Now().After(deadline) {
+			t.Fatalf("not within a minute: %s", what)
+		}
 	}
 }

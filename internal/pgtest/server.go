@@ -97,11 +97,8 @@ func launch() (_ *Server, err error) {
 	if s.account, err = unprivileged(); err != nil {
 		return nil, err
 	}
-	if s.dir, err = os.MkdirTemp("", "tributary-postgres-"); err != nil {
-		return nil, err
-	}
+	s.dir = filepath.Join(os.TempDir(), "tributary-postgres-"+rand.Text())
 	if err := s.guard(); err != nil {
-		os.RemoveAll(s.dir)
 		return nil, err
 	}
 	if err := s.initialize(); err != nil {
@@ -121,28 +118,36 @@ func launch() (_ *Server, err error) {
 	return nil, err
 }
 
-// guard starts the reaper: a shell that waits for the test process to end, for whatever reason, then stops
-// the server and removes its folder. It is a session of its own, out of reach of the terminal's signals.
+// guard starts the reaper: a shell that makes the server's folder and waits for the test process to end, for whatever
+// reason. Then it stops the server and removes the folder, again and again while an initdb that was cut off still
+// writes there. It is a session of its own, out of reach of the terminal's signals.
 func (s *Server) guard() error {
-	if s.account != nil {
-		if err := os.Chown(s.dir, int(s.account.Uid), int(s.account.Gid)); err != nil {
-			return err
-		}
-	}
 	end, leash, err := os.Pipe()
 	if err != nil {
 		return err
 	}
 	defer end.Close()
-	const script = `read -r _; "$1" -D "$2/data" -w -m immediate stop; cd /; rm -rf "$2"`
+	const script = `trap "" PIPE; mkdir -m 700 "$2" && echo made; read -r _
+		while [ -e "$2" ]; do "$1" -D "$2/data" -w -m immediate stop; rm -rf "$2" || sleep 0.1; done`
 	s.reaper = s.command("/bin/sh", "-c", script, "reaper", filepath.Join(s.bin, "pg_ctl"), s.dir)
+	s.reaper.Dir = "/"
 	s.reaper.Stdin = end
 	s.reaper.SysProcAttr.Setsid = true
+	made, err := s.reaper.StdoutPipe()
+	if err != nil {
+		leash.Close()
+		return err
+	}
 	if err := s.reaper.Start(); err != nil {
 		leash.Close()
 		return fmt.Errorf("start reaper: %w", err)
 	}
 	s.leash = leash
+	var answer string
+	if _, err := fmt.Fscanln(made, &answer); err != nil {
+		s.close()
+		return fmt.Errorf("the user that runs the server can't make %s", s.dir)
+	}
 	return nil
 }
 
@@ -150,7 +155,6 @@ func (s *Server) guard() error {
 func (s *Server) close() {
 	s.leash.Close()
 	s.reaper.Wait()
-	os.RemoveAll(s.dir)
 }
 
 func (s *Server) initialize() error {
@@ -169,7 +173,7 @@ func (s *Server) initialize() error {
 
 func (s *Server) start() error {
 	options := fmt.Sprintf("-c port=%d -c listen_addresses=127.0.0.1 -c unix_socket_directories= "+
-		"-c fsync=on -c synchronous_commit=on -c max_connections=200 -c timezone=UTC", s.port)
+		"-c fsync=on -c synchronous_commit=on -c max_connections=500 -c timezone=UTC", s.port)
 	log := filepath.Join(s.dir, "log")
 	if err := s.run("pg_ctl", "-D", s.data(), "-w", "-t", "60", "-l", log, "-o", options, "start"); err != nil {
 		text, _ := os.ReadFile(log)
