@@ -123,7 +123,7 @@ func syncFolder(path string) error {
 func readKeyFile(path string) (*keyset, error) {
 	info, err := os.Stat(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("key file %s does not exist: copy the one that the other workers use or, for a new catalog, make one with `starter key generate %s`", path, path)
+		return nil, fmt.Errorf("key file %s does not exist: copy the one that the other workers use or, for a new catalog, make one with `starter key new %s`", path, path)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("key file: %w", err)

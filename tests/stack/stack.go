@@ -6,7 +6,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"fmt"
 	"log/slog"
 	"net"
 	"path/filepath"
@@ -17,7 +16,6 @@ import (
 	"github.com/google/uuid"
 	"go.temporal.io/sdk/client"
 
-	"tributary/connectors"
 	"tributary/connectors/builtin"
 	"tributary/connectors/duckdb"
 	"tributary/internal/devserver"
@@ -208,7 +206,7 @@ func Settled(received int64) func(workflows.Status) bool {
 // Query reads a DuckDB file of the stack.
 func (s *Stack) Query(path, sql string) [][]any {
 	s.t.Helper()
-	_, rows, err := s.Files.Query(context.Background(), path, sql, 1_000_000)
+	_, rows, err := s.Files.Query(context.Background(), filepath.Join(s.Config.Dir, path), sql, 1_000_000)
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -242,5 +240,3 @@ func (b *syncBuffer) String() string {
 	return b.b.String()
 }
 
-var _ fmt.Stringer = (*syncBuffer)(nil)
-var _ = connectors.Append
