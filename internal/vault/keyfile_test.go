@@ -54,7 +54,7 @@ func TestOpenRefuses(t *testing.T) {
 	}
 
 	_, err = vault.Open(c, filepath.Join(folder, "missing.json"))
-	wantText(t, err, "missing.json", "does not exist", "starter key generate")
+	wantText(t, err, "missing.json", "does not exist", "starter key new")
 
 	for _, mode := range []os.FileMode{0o640, 0o604, 0o620} {
 		must(t, os.Chmod(keyFile, mode))

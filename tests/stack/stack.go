@@ -62,6 +62,21 @@ type Option func(*engine.Config)
 // Start starts worker and receiver; the test's end stops them.
 func Start(t testing.TB, options ...Option) *Stack {
 	t.Helper()
+	s := OpenStores(t, options...)
+	ctx := context.Background()
+	var err error
+	if s.Worker, err = s.StartWorker(ctx, s.Client); err != nil {
+		t.Fatal(err)
+	}
+	if s.Receiver, err = s.StartReceiver(ctx, s.Client); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// OpenStores opens a stack without worker and receiver.
+func OpenStores(t testing.TB, options ...Option) *Stack {
+	t.Helper()
 	dir := t.TempDir()
 	cfg, err := engine.Load(func(k string) string {
 		return map[string]string{"TRIBUTARY_DIR": dir, "TRIBUTARY_LISTEN": freeAddress(t), "TRIBUTARY_OPS_LISTEN": "127.0.0.1:0"}[k]
@@ -94,12 +109,6 @@ func open(t testing.TB, cfg engine.Config) *Stack {
 		t.Fatal(err)
 	}
 	if s.Client, err = engine.Dial(ctx, Temporal(t), logger); err != nil {
-		t.Fatal(err)
-	}
-	if s.Worker, err = s.StartWorker(ctx, s.Client); err != nil {
-		t.Fatal(err)
-	}
-	if s.Receiver, err = s.StartReceiver(ctx, s.Client); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
@@ -239,4 +248,3 @@ func (b *syncBuffer) String() string {
 	defer b.mu.Unlock()
 	return b.b.String()
 }
-
