@@ -17,7 +17,7 @@ func (s Spec) Defaults(reg *connectors.Registry) Spec {
 		d := &s.Destinations[i]
 		d.Connection = connectionName(reg, d.Connector, d.Connection)
 		orDefault(&d.Batch.Records, DefaultBatchRecords)
-		orDefault(&d.Batch.Bytes, DefaultBatchBytes)
+		orDefault(&d.Batch.Bytes, min(DefaultBatchBytes, s.BacklogBytes))
 		d.Required = new(d.IsRequired())
 		if def, err := reg.Lookup(d.Connector); err == nil && len(def.Modes) > 0 {
 			orDefault(&d.Mode, def.Modes[0])

@@ -176,5 +176,5 @@ func reachable(v any) bool {
 		return true
 	}
 	n, ok := gojq.ToFloat64(v)
-	return !ok || n <= maxIndex
+	return !ok || !(n > maxIndex) // not a number is no element
 }

@@ -76,7 +76,7 @@ func settingsSchema(def connectors.Definition, definitions jsonschema.Definition
 		return &jsonschema.Schema{Type: "object", AdditionalProperties: jsonschema.FalseSchema}
 	}
 	r := jsonschema.Reflector{
-		Anonymous: true, RequiredFromJSONSchemaTags: true,
+		Anonymous: true, RequiredFromJSONSchemaTags: true, ExpandedStruct: true,
 		Namer: func(t reflect.Type) string {
 			if t.Name() == "" || t.PkgPath() == "" {
 				return ""
@@ -98,6 +98,9 @@ func whenConnector(def connectors.Definition, settings, more *jsonschema.Schema)
 	is := property("connector", &jsonschema.Schema{Const: def.Name})
 	is.Required = []string{"connector"}
 	then := property("settings", settings)
+	if len(settings.Required) > 0 {
+		then.Required = []string{"settings"}
+	}
 	if more != nil {
 		for p := more.Properties.Oldest(); p != nil; p = p.Next() {
 			then.Properties.Set(p.Key, p.Value)
