@@ -18,8 +18,8 @@ const (
 	// maxSteps bounds a program's run on one record in instructions of jq's virtual machine, about a tenth of a second of
 	// work. Unlike a time limit it gives the same answer on a busy machine.
 	maxSteps = 1_000_000
-	// maxTime ends a run whose steps are unusually slow.
-	maxTime = 2 * time.Second
+	// maxTime ends a run whose steps are unusually slow, as a last resort.
+	maxTime = 10 * time.Second
 )
 
 // Program is what a destination block makes of records: select, filter and map. It is safe for concurrent use.
@@ -182,27 +182,33 @@ type budget struct {
 	context.Context
 	left int
 	end  time.Time
+	over error
 }
 
 var (
-	errTooLong = errors.New("too many steps")
-	closed     = func() chan struct{} { c := make(chan struct{}); close(c); return c }()
+	errSteps = errors.New("the program takes too many steps for one record")
+	errTime  = errors.New("the program takes too long for one record")
+	closed   = func() chan struct{} { c := make(chan struct{}); close(c); return c }()
 )
 
 func (b *budget) Done() <-chan struct{} {
 	b.left--
-	if b.left&1023 == 0 && time.Now().After(b.end) {
-		b.left = -1
+	switch {
+	case b.over != nil:
+	case b.left < 0:
+		b.over = errSteps
+	case b.left&1023 == 0 && time.Now().After(b.end):
+		b.over = errTime
 	}
-	if b.left < 0 {
+	if b.over != nil {
 		return closed
 	}
 	return b.Context.Done()
 }
 
 func (b *budget) Err() error {
-	if b.left < 0 {
-		return errTooLong
+	if b.over != nil {
+		return b.over
 	}
 	return b.Context.Err()
 }
@@ -213,8 +219,8 @@ func failure(ctx context.Context, op string, err error) *connectors.Error {
 	switch {
 	case ctx.Err() != nil:
 		return connectors.AsError(op, ctx.Err())
-	case errors.Is(err, errTooLong):
-		return connectors.Errorf(connectors.Invalid, op, "the program takes too many steps for one record")
+	case errors.Is(err, errSteps), errors.Is(err, errTime):
+		return connectors.Errorf(connectors.Invalid, op, "%w", err)
 	case errors.Is(err, errTooLarge):
 		return connectors.Errorf(connectors.Invalid, op, "the program makes a value that is too large")
 	case errors.As(err, &called):
