@@ -104,10 +104,7 @@ func (s *source) authenticate(d connectors.Delivery) error {
 	if err != nil || len(got) != sha256.Size {
 		return refuse("X-Shopify-Hmac-SHA256 is not base64 of 32 bytes")
 	}
-	now := d.ReceivedAt
-	if now.IsZero() {
-		now = s.now()
-	}
+	now := s.now()
 	for _, secret := range s.secrets {
 		if !secret.until.IsZero() && !now.Before(secret.until) {
 			continue
