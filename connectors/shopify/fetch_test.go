@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"slices"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -318,6 +319,30 @@ func TestNextPollStartsWhereIndexingWasSettled(t *testing.T) {
 	}
 	if here := time.Date(2026, 3, 1, 11, 58, 30, 0, time.UTC); p.OverlapFrom.After(here) {
 		t.Errorf("at %s the overlap starts at %s: what lies between would be doubled", here, p.OverlapFrom)
+	}
+}
+
+// A clock of ours that is an hour ahead takes everything for long indexed; the overlap before the newest change holds all the same.
+func TestOverlapHoldsWithAClockAhead(t *testing.T) {
+	t.Parallel()
+	clock := newClock()
+	shop := newShop(t, sandbox.Options{Customers: 3, Now: clock.now})
+	src := openShop(t, shop, Settings{}, connectors.Env{Now: func() time.Time { return clock.now().Add(time.Hour) }})
+	shop.HoldIndex(1)
+	late := strconv.FormatInt(shop.Create("customers"), 10)
+	clock.advance(time.Minute)
+	shop.Create("customers")
+	times, _, last := readAll(t, src, "customers", 0)
+	if times[late] != 0 {
+		t.Fatal("the late customer came before its release")
+	}
+	shop.ReleaseIndex()
+	p, err := src.Fetch(t.Context(), connectors.FetchRequest{Stream: "customers", Cursor: last.Cursor})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !slices.ContainsFunc(p.Records, func(r connectors.Record) bool { return r.Key == late }) {
+		t.Error("the customer that was indexed late is lost")
 	}
 }
 

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/tidwall/gjson"
+
 	"tributary/connectors"
 	"tributary/internal/sandbox"
 )
@@ -49,6 +51,44 @@ func TestSubscribeRepairsAndPrunes(t *testing.T) {
 	fewer, err := src.Subscribe(t.Context(), connectors.SubscribeRequest{URL: req.URL, Streams: []string{"customers"}})
 	if err != nil || !slices.Equal(topicsIn(fewer), want[:3]) {
 		t.Errorf("customers only: %v, %v", topicsIn(fewer), err)
+	}
+}
+
+// What is right is left alone: asking again changes nothing and costs one call.
+func TestSubscribeAgainOnlyReads(t *testing.T) {
+	t.Parallel()
+	shop := newShop(t, sandbox.Options{})
+	calls := 0
+	counted := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		calls++
+		shop.ServeHTTP(w, r)
+	})
+	src := openShop(t, shop, Settings{}, connectors.Env{Transport: handlerTransport{counted}})
+	req := connectors.SubscribeRequest{URL: "https://receiver.example/hooks/token", Streams: []string{"orders"}}
+	for range 2 {
+		calls = 0
+		if _, err := src.Subscribe(t.Context(), req); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if calls != 1 {
+		t.Errorf("subscribing again took %d calls, want 1", calls)
+	}
+}
+
+// I7: the installation's URL holds its token, and the vendor may repeat it.
+func TestSubscribeErrorsHoldNoURL(t *testing.T) {
+	t.Parallel()
+	const url = "https://receiver.example/hooks/canary"
+	src := fakeShop(t, func(v gjson.Result) string {
+		if v.Get("uri").Exists() {
+			return `{"data":{"webhookSubscriptionCreate":{"webhookSubscription":null,"userErrors":[{"message":"Address ` + url + ` is not allowed"}]}}}`
+		}
+		return `{"data":{"webhookSubscriptions":{"nodes":[],"pageInfo":{"hasNextPage":false}}}}`
+	})
+	_, err := src.Subscribe(t.Context(), connectors.SubscribeRequest{URL: url, Streams: []string{"orders"}})
+	if kind(err) != connectors.Invalid || strings.Contains(err.Error(), "canary") || !strings.Contains(err.Error(), "is not allowed") {
+		t.Errorf("%v, want the vendor's words without the URL", err)
 	}
 }
 
