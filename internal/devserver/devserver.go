@@ -38,9 +38,11 @@ type Options struct {
 	// SyncFull makes every commit wait for the disk. Without it a loss of power, but no crash of the process, may undo the
 	// last moments.
 	SyncFull bool
-	// Logger gets what the server says, by default slog.Default().
+	// Logger gets what the server says, by default slog.Default(). From Stop on it gets nothing: parts that end complain of
+	// others that ended before.
 	Logger *slog.Logger
-	// LogLevel is the least severe level that reaches Logger, by default slog.LevelWarn.
+	// LogLevel is the least severe level that reaches Logger. Nil: warnings, and while the server starts and its parts don't
+	// find each other yet, errors.
 	LogLevel slog.Leveler
 }
 
@@ -50,6 +52,7 @@ type Server struct {
 	ui       *ui // nil = none
 	lock     *lock
 	frontend string
+	level    slog.LevelVar // of the log: it changes with what the server does
 	stop     sync.Once
 }
 
@@ -62,10 +65,14 @@ func Start(ctx context.Context, o Options) (_ *Server, err error) {
 	if o.Logger == nil {
 		o.Logger = slog.Default()
 	}
-	if o.LogLevel == nil {
-		o.LogLevel = slog.LevelWarn
-	}
 	s := &Server{}
+	running := slog.LevelWarn
+	if o.LogLevel == nil {
+		s.level.Set(slog.LevelError)
+	} else {
+		running = o.LogLevel.Level()
+		s.level.Set(running)
+	}
 	defer func() {
 		if err != nil {
 			s.Stop()
@@ -88,7 +95,7 @@ func Start(ctx context.Context, o Options) (_ *Server, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("temporal: database: %w", err)
 	}
-	log := newLogger(o.Logger, o.LogLevel)
+	log := newLogger(o.Logger, &s.level)
 	if s.temporal, err = temporal.NewServer(
 		temporal.WithConfig(configure(a, database)),
 		temporal.ForServices(temporal.DefaultServices),
@@ -109,6 +116,7 @@ func Start(ctx context.Context, o Options) (_ *Server, err error) {
 			return nil, fmt.Errorf("temporal ui: %w", err)
 		}
 	}
+	s.level.Set(running)
 	return s, nil
 }
 
@@ -126,6 +134,7 @@ func (s *Server) UIURL() string {
 // Stop ends the server within a few seconds: open calls get a second to finish. It may be called more than once.
 func (s *Server) Stop() (err error) {
 	s.stop.Do(func() {
+		s.level.Set(silent)
 		if s.ui != nil {
 			s.ui.close()
 		}

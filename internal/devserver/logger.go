@@ -56,6 +56,9 @@ func attrs(tags []tag.Tag) []slog.Attr {
 	return out
 }
 
+// silent is above every level in use.
+const silent = slog.Level(1 << 10)
+
 // leveled holds back what is less severe than a level.
 type leveled struct {
 	slog.Handler
@@ -66,5 +69,7 @@ func (h leveled) Enabled(ctx context.Context, level slog.Level) bool {
 	return level >= h.least.Level() && h.Handler.Enabled(ctx, level)
 }
 
-func (h leveled) WithAttrs(a []slog.Attr) slog.Handler { return leveled{h.Handler.WithAttrs(a), h.least} }
-func (h leveled) WithGroup(g string) slog.Handler      { return leveled{h.Handler.WithGroup(g), h.least} }
+func (h leveled) WithAttrs(a []slog.Attr) slog.Handler {
+	return leveled{h.Handler.WithAttrs(a), h.least}
+}
+func (h leveled) WithGroup(g string) slog.Handler { return leveled{h.Handler.WithGroup(g), h.least} }

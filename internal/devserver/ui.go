@@ -21,10 +21,14 @@ type ui struct {
 
 // startUI returns when the UI answers. The port is known to be free.
 func startUI(ctx context.Context, ip string, port int, frontend, namespace string) (*ui, error) {
+	host := ip
+	if net.ParseIP(ip).To4() == nil {
+		host = "[" + ip + "]" // the server puts a colon and the port behind it
+	}
 	u := &ui{
 		server: server.NewServer(server_options.WithConfigProvider(&config.Config{
-			TemporalGRPCAddress: frontend, Host: ip, Port: port, EnableUI: true, DefaultNamespace: namespace, HideLogs: true,
-			DisableNewsFetch: true,                             // nothing leaves the machine
+			TemporalGRPCAddress: frontend, Host: host, Port: port, EnableUI: true, DefaultNamespace: namespace, HideLogs: true,
+			DisableNewsFetch: true,                              // nothing leaves the machine
 			CORS:             config.CORS{CookieInsecure: true}, // it speaks plain HTTP
 		})),
 		url:  "http://" + net.JoinHostPort(reachable(ip), strconv.Itoa(port)),
