@@ -17,7 +17,7 @@ import (
 )
 
 // log keeps groups of entries in a raft-wal, one group in each of its log entries, and opens it again in
-// place: after a failed write, what it has in memory is rebuilt from what is on the disk.
+// place when raft-wal can't go on with what it has in memory.
 type log struct {
 	dir          string
 	files        disk
@@ -25,7 +25,7 @@ type log struct {
 	logger       *slog.Logger
 
 	// Used by the writer alone.
-	stale   bool   // the last write failed
+	stale   bool   // it must be opened again
 	last    uint64 // the last group stored
 	encoder encoder
 
@@ -134,15 +134,15 @@ func (l *log) store(index uint64, entries [][]byte) (uint64, error) {
 		logs[0].Index = l.last + 1
 		err = l.wal.StoreLogs(logs)
 	}
-	if errors.Is(err, wal.ErrSealed) {
-		// The last write filled its file, and the next one could not be made then.
+	if errors.Is(err, wal.ErrSealed) || errors.Is(err, os.ErrExist) {
+		// A file is full, and making the next one failed, maybe half-way. Any other failure raft-wal
+		// takes back itself.
 		l.stale = true
 		if err = l.reopen(); err == nil {
 			err = l.wal.StoreLogs(logs)
 		}
 	}
 	if err != nil {
-		l.stale = true
 		return 0, err
 	}
 	l.last++
