@@ -1,6 +1,7 @@
 package connectortest
 
 import (
+	"bytes"
 	"compress/gzip"
 	"context"
 	"errors"
@@ -143,9 +144,7 @@ func testBoundedMemory(t *testing.T, app SourceApp) {
 	t.Run("a gzip bomb", func(t *testing.T) {
 		wantBounded(t, app, func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Encoding", "gzip")
-			z := gzip.NewWriter(w)
-			pour(z, new(atomic.Int64))
-			_ = z.Close()
+			bomb(w)
 		})
 	})
 }
@@ -169,6 +168,22 @@ func pour(w io.Writer, sent *atomic.Int64) {
 		var n int
 		n, err = w.Write(chunk)
 		sent.Add(int64(n))
+	}
+}
+
+// bomb writes gzip that unpacks to a JSON string of flood bytes, a MiB for each KiB: members one after the other are one file (RFC 1952, section 2.2).
+func bomb(w io.Writer) {
+	member := func(text string) []byte {
+		var out bytes.Buffer
+		z := gzip.NewWriter(&out)
+		_, _ = io.WriteString(z, text) // a buffer takes everything
+		_ = z.Close()
+		return out.Bytes()
+	}
+	chunk := member(strings.Repeat("x", 1<<20))
+	_, err := w.Write(member(`{"data":"`))
+	for unpacked := 0; err == nil && unpacked < flood; unpacked += 1 << 20 {
+		_, err = w.Write(chunk)
 	}
 }
 

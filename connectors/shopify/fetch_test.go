@@ -56,7 +56,7 @@ func TestDepthCeilingIsSplit(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			const n, depth = 1730, 500
+			const n, depth = 830, 200
 			shop := newShop(t, sandbox.Options{Products: n, Step: step, Depth: depth})
 			src := openShop(t, shop, Settings{}, connectors.Env{})
 			src.depth = depth
