@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"errors"
 	"sync"
 	"time"
 
@@ -35,6 +36,8 @@ type fetching struct {
 	extraGrew            bool
 
 	builder *segment.Builder
+	// limit is the page size asked for; 0 = the source's own.
+	limit int
 	// unsealed says that pages were read since the last seal.
 	unsealed bool
 	records  int
@@ -93,6 +96,9 @@ func (f *fetching) run(ctx context.Context) (err error) {
 			return err
 		}
 		page, err := f.page(ctx, source)
+		if f.smaller(err) {
+			continue
+		}
 		if err != nil {
 			return err
 		}
@@ -156,7 +162,7 @@ func (f *fetching) page(ctx context.Context, source connectors.Source) (page con
 	ctx, cancel := context.WithTimeout(ctx, pageTimeout)
 	defer cancel()
 	defer guard(f.src.Definition.Name, &err)
-	page, err = source.Fetch(ctx, connectors.FetchRequest{Stream: f.in.Stream, Cursor: f.cursor, Since: f.in.Since})
+	page, err = source.Fetch(ctx, connectors.FetchRequest{Stream: f.in.Stream, Cursor: f.cursor, Since: f.in.Since, Limit: f.limit})
 	if err != nil {
 		return page, err
 	}
@@ -168,6 +174,23 @@ func (f *fetching) page(ctx context.Context, source connectors.Source) (page con
 	}
 	return page, nil
 }
+
+// smaller halves the page when the app calls it too large, down to one record. The next chunk begins with the source's own
+// size again.
+func (f *fetching) smaller(err error) bool {
+	var e *connectors.Error
+	if !errors.As(err, &e) || e.Kind != connectors.TooLarge || f.limit == 1 {
+		return false
+	}
+	if f.limit == 0 {
+		f.limit = 2 * smallPage
+	}
+	f.limit = max(f.limit/2, 1)
+	return true
+}
+
+// smallPage is tried first when the source's own page size is too large.
+const smallPage = 64
 
 // take adds a page's new records to the segment being built.
 func (f *fetching) take(page connectors.Page) {
