@@ -182,7 +182,7 @@ func (r *run) start(name, summary string, input any, o workflow.ActivityOptions,
 // for a moment only, because an open activity holds up continue-as-new; the workflow has the patience.
 func (r *run) quick() workflow.ActivityOptions {
 	return workflow.ActivityOptions{
-		StartToCloseTimeout:    30 * time.Second,
+		StartToCloseTimeout:    20 * time.Second,
 		ScheduleToCloseTimeout: time.Minute,
 		RetryPolicy:            &temporal.RetryPolicy{InitialInterval: 200 * time.Millisecond, BackoffCoefficient: 2, MaximumInterval: 5 * time.Second},
 	}
@@ -230,6 +230,9 @@ func (r *run) wait() {
 // arm sets the run's one timer. It is replaced only when something is due earlier: a timer that rings for nothing
 // costs less history than one that is cancelled each time.
 func (r *run) arm(at time.Time) {
+	if !at.IsZero() && !at.After(r.now()) {
+		at = r.now().Add(time.Second) // due and not done: whatever it is, it must not make the loop spin
+	}
 	if at.IsZero() || (r.timer != nil && !at.Before(r.wakeAt)) {
 		return
 	}

@@ -190,7 +190,9 @@ type Closing struct {
 	Operation    string    `json:"operation"`
 	Marked       bool      `json:"marked,omitempty"`
 	Unsubscribed bool      `json:"unsubscribed,omitempty"`
-	Left         []string  `json:"left,omitempty"`
+	// FlushedAt is when the delivery of what is left began: its bounds count from there.
+	FlushedAt time.Time `json:"flushed_at,omitzero"`
+	Left      []string  `json:"left,omitempty"`
 }
 
 const maxOperations = 20

@@ -31,7 +31,7 @@ func (r *run) uninstall() {
 func (r *run) closeStep(name string, input any, left string, done func()) {
 	c := r.state.Closing
 	o := r.quick()
-	o.StartToCloseTimeout = min(o.StartToCloseTimeout, r.timing.Closing)
+	o.StartToCloseTimeout = min(o.StartToCloseTimeout, r.timing.Closing/3) // a worker may have died with the task
 	o.ScheduleToCloseTimeout = r.timing.Closing
 	r.closing = true
 	r.start(name, "uninstall", input, o, func(f activityFuture) {
@@ -51,7 +51,10 @@ func (r *run) closeStep(name string, input any, left string, done func()) {
 func (r *run) deliverRest() {
 	c := r.state.Closing
 	now := r.now()
-	if now.Before(c.At.Add(r.timing.Flush)) {
+	if c.FlushedAt.IsZero() {
+		c.FlushedAt = now
+	}
+	if now.Before(c.FlushedAt.Add(r.timing.Flush)) {
 		if r.owes() {
 			for _, l := range r.state.Lanes {
 				l.Flush = r.state.Head
@@ -63,7 +66,7 @@ func (r *run) deliverRest() {
 				return
 			}
 		}
-	} else if r.owes() && now.Before(c.At.Add(r.timing.Flush+r.timing.Closing)) {
+	} else if r.owes() && now.Before(c.FlushedAt.Add(r.timing.Flush+r.timing.Closing)) {
 		for _, l := range r.state.Lanes {
 			if r.writing[l.Name] || l.Next >= r.state.Head {
 				continue
@@ -91,7 +94,7 @@ func (r *run) deliverRest() {
 		}
 	}
 	if r.open > 0 {
-		if now.Before(c.At.Add(r.timing.Flush + r.timing.Closing)) {
+		if now.Before(c.FlushedAt.Add(r.timing.Flush + r.timing.Closing)) {
 			return
 		}
 		// What is still running finds the ledger as it is; its records are counted as left.
@@ -118,13 +121,13 @@ func (r *run) owes() bool {
 
 // closingDue is when uninstall must look again although nothing happens.
 func (r *run) closingDue() time.Time {
-	if r.closing || r.full() {
+	c := r.state.Closing
+	if r.closing || c.FlushedAt.IsZero() || (r.full() && r.open == 0) {
 		return time.Time{}
 	}
-	c := r.state.Closing
-	due := c.At.Add(r.timing.Flush)
+	due := c.FlushedAt.Add(r.timing.Flush)
 	if !r.now().Before(due) {
-		due = c.At.Add(r.timing.Flush + r.timing.Closing)
+		due = c.FlushedAt.Add(r.timing.Flush + r.timing.Closing)
 	}
 	for _, l := range r.state.Lanes {
 		if !r.writing[l.Name] && !l.Stopped && l.RetryAt.After(r.now()) && l.RetryAt.Before(due) {
