@@ -145,8 +145,11 @@ func firstError(errs ...error) error {
 	return nil
 }
 
+// Refused is the type of the error with which an Update is declined.
+const Refused = "Refused"
+
 func refuse(format string, args ...any) error {
-	return temporal.NewNonRetryableApplicationError(fmt.Sprintf(format, args...), "Refused", nil)
+	return temporal.NewNonRetryableApplicationError(fmt.Sprintf(format, args...), Refused, nil)
 }
 
 func (r *run) checkOpen(PauseRequest) error {

@@ -32,6 +32,7 @@ type Status struct {
 	Phase        Phase     `json:"phase"`
 	Health       Health    `json:"health"`
 	Problem      string    `json:"problem,omitempty"`
+	Paused       bool      `json:"paused,omitempty"`
 	PauseReason  string    `json:"pause_reason,omitempty"`
 	Started      time.Time `json:"started"`
 
@@ -93,7 +94,7 @@ type StreamStatus struct {
 func (r *run) status() Status {
 	st := r.state
 	s := Status{
-		Installation: r.in.Installation, Epoch: r.in.Epoch, Revision: r.plan.Revision, Phase: st.Phase, PauseReason: st.PauseReason,
+		Installation: r.in.Installation, Epoch: r.in.Epoch, Revision: r.plan.Revision, Phase: st.Phase, Paused: st.Paused, PauseReason: st.PauseReason,
 		Started: st.Started, Received: st.Received, ReceivedAt: st.ReceivedAt, Undecodable: st.Undecodable,
 		QueueEntries: len(st.Queue), Runs: st.Runs, Resets: st.Resets, History: workflow.GetInfo(r.ctx).GetCurrentHistoryLength(),
 	}

@@ -44,13 +44,18 @@ type Config struct {
 	TaskQueue string
 }
 
+const (
+	defaultListen    = "127.0.0.1:8080"
+	defaultOpsListen = "127.0.0.1:9090"
+)
+
 // Load reads the configuration from the environment and reports all problems at once.
 func Load(getenv func(string) string) (Config, error) {
 	var problems []error
 	c := Config{
 		Dir: or(getenv("TRIBUTARY_DIR"), ".tributary"), Catalog: getenv("TRIBUTARY_CATALOG"), Segments: getenv("TRIBUTARY_SEGMENTS"),
 		Journal: getenv("TRIBUTARY_JOURNAL"), KeyFile: getenv("TRIBUTARY_KEY_FILE"), PublicURL: strings.TrimRight(getenv("TRIBUTARY_PUBLIC_URL"), "/"),
-		Listen: or(getenv("TRIBUTARY_LISTEN"), "127.0.0.1:8080"), OpsListen: or(getenv("TRIBUTARY_OPS_LISTEN"), "127.0.0.1:9090"),
+		Listen: or(getenv("TRIBUTARY_LISTEN"), defaultListen), OpsListen: or(getenv("TRIBUTARY_OPS_LISTEN"), defaultOpsListen),
 		Deployment: getenv("TRIBUTARY_DEPLOYMENT"), BuildID: getenv("TRIBUTARY_BUILD_ID"),
 		JournalBytes: 4 << 30, StickyWorkflows: 2000,
 	}

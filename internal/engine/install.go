@@ -183,13 +183,25 @@ func (e *Engine) awaitRunning(ctx context.Context, c client.Client, out Installe
 	}
 }
 
+// ErrRefused is what the error of an Update is that the installation declined.
+var ErrRefused = errors.New("refused by the installation")
+
+type refusal string
+
+func (r refusal) Error() string { return string(r) }
+
+func (refusal) Is(target error) bool { return target == ErrRefused }
+
 // cause digs out what an installation's own error says.
 func cause(err error) error {
 	var app *temporal.ApplicationError
-	if errors.As(err, &app) {
-		return errors.New(app.Message())
+	switch {
+	case !errors.As(err, &app):
+		return err
+	case app.Type() == workflows.Refused:
+		return refusal(app.Message())
 	}
-	return err
+	return errors.New(app.Message())
 }
 
 // Status asks an installation's workflow how it does; runID "" = the current run.
