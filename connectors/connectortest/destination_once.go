@@ -55,6 +55,7 @@ func (t *destinationTest) halves() {
 	one.Records, one.Next = whole.Records[:200], 200
 	two.Records, two.First = whole.Records[200:], 200
 	t.write(d, one)
+	t.write(d, t.batch(200, records(1200, 1210)...)) // the ledger did not go back
 	t.write(d, two)
 	t.want(rowsOf(whole))
 }

@@ -196,5 +196,8 @@ func (p *pool) ensure(ctx context.Context, schema string, layouts []layout) erro
 			return p.explain(schema, creatingTable, err)
 		}
 	}
-	return tx.commit(ctx)
+	if err := tx.commit(ctx); err != nil {
+		return p.explain(schema, creatingTable, err)
+	}
+	return nil
 }

@@ -69,7 +69,7 @@ func (p *pool) begin(ctx context.Context) (*tx, error) {
 func (t *tx) commit(ctx context.Context) error {
 	tag, err := t.Exec(ctx, "COMMIT")
 	if err != nil {
-		return t.pool.failed("commit", err)
+		return err
 	}
 	if tag.String() != "COMMIT" {
 		return connectors.Errorf(connectors.Unavailable, "commit", "the server rolled the transaction back")
@@ -225,7 +225,10 @@ func (t *ledgerTx) Commit(ctx context.Context, b *connectors.Batch, next int64, 
 	if tag.RowsAffected() != 1 {
 		return connectors.Errorf(connectors.Unavailable, "advance ledger", "somebody removed the row from %s", t.own(table.Ledger))
 	}
-	return t.commit(ctx)
+	if err := t.commit(ctx); err != nil {
+		return t.refused("commit", err) // constraints may be deferred to here
+	}
+	return nil
 }
 
 // copySource feeds rows to COPY.

@@ -22,8 +22,8 @@ type Store interface {
 type Tx interface {
 	// Rejected returns the reasons of the records, by ordinal, that earlier attempts rejected in this transaction's lane.
 	Rejected(ctx context.Context, b *connectors.Batch) (map[int64]string, error)
-	// Insert writes rows, of which no two share a key. Where the database refuses one of them for what it holds, the error is a
-	// *RowError.
+	// Insert writes rows, of which no two share a key. Where the database refuses one of them for what it holds, the error of Insert or
+	// Commit is a *RowError.
 	Insert(ctx context.Context, table string, b *connectors.Batch, rows []Row) error
 	// Commit notes the rejected records, forgets those below the batch, moves the ledger to next and commits, durably.
 	Commit(ctx context.Context, b *connectors.Batch, next int64, rejected map[int64]string) error
@@ -162,7 +162,13 @@ func (w *writer) halve(ctx context.Context, end int, row *RowError) error {
 		}
 		return w.reach(ctx, end)
 	}
+	if len(live) == 0 {
+		return connectors.Errorf(connectors.Invalid, "write", "refused without a row: %s", row.Reason)
+	}
 	_, err := w.transact(ctx, end, map[int]string{live[0]: row.Reason})
+	if errors.As(err, &row) {
+		return connectors.Errorf(connectors.Invalid, "write", "refused without a row: %s", row.Reason)
+	}
 	return err
 }
 

@@ -125,6 +125,18 @@ func TestLostAnswers(t *testing.T) {
 	}
 }
 
+// A batch that was written long ago does not move the ledger back.
+func TestLedgerOnlyAdvances(t *testing.T) {
+	t.Parallel()
+	m := newMemory()
+	old := batch(30)
+	for _, b := range []connectors.Batch{batch(60), old} {
+		if r, err := write(t, m, b); err != nil || r.Outcomes[0] != connectors.Durable || m.next != 60 {
+			t.Fatalf("the ledger stands at %d, %v", m.next, err)
+		}
+	}
+}
+
 // What an attempt has committed before it failed is in its result.
 func TestProgressBesideAnError(t *testing.T) {
 	t.Parallel()
