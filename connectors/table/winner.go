@@ -12,7 +12,7 @@ import "tributary/connectors"
 //
 // So a deletion that the app sends without a version is not undone by a late copy of what was deleted.
 
-// Wins applies the rule to a row of version and seen. Databases apply it in SQL: `r.version = 0 OR r.version > seen OR (r.version = seen AND seen = version)`.
+// wins applies the rule to a row of version and seen. Databases apply it in SQL: `r.version = 0 OR r.version > seen OR (r.version = seen AND seen = version)`.
 func wins(r *connectors.Record, version, seen int64) bool {
 	return r.Version == 0 || r.Version > seen || r.Version == seen && seen == version
 }
