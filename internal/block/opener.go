@@ -92,7 +92,7 @@ func (o *Opener) Source(ctx context.Context, name string, revision int, user str
 	if err != nil {
 		return Source{}, err
 	}
-	v, err := def.OpenSource(connectors.Config{Settings: b.Settings, Connection: conn.Secret, Env: o.envFor(def.Name)})
+	v, err := def.OpenSource(connectors.Config{Settings: b.Settings, Connection: conn.Secret, Streams: b.Streams, Env: o.envFor(def.Name)})
 	if err != nil {
 		return Source{}, connectors.AsError("open source "+b.Connector, err)
 	}
