@@ -10,7 +10,9 @@ import (
 
 	"go.temporal.io/sdk/activity"
 	"go.temporal.io/sdk/converter"
+	"go.temporal.io/sdk/interceptor"
 	"go.temporal.io/sdk/testsuite"
+	"go.temporal.io/sdk/worker"
 	"go.temporal.io/sdk/workflow"
 
 	"tributary/activities"
@@ -39,19 +41,40 @@ type world struct {
 	published activities.PublishInput
 	fetches   []activities.FetchInput
 	writes    []activities.WriteInput
+	requeues  []activities.RequeueInput
+	rolls     []activities.RollInput
+	// marks are the greatest that were published, as the catalog keeps them.
+	marks     map[string]uint64
 	subscribe activities.SubscribeOutput
 	maxState  int
-	err       error
-	summary   Summary
-	runs      int
+	// over says that the test has seen enough: everything succeeds and nothing is noted from then on.
+	over bool
+	// events counts, per run, what its history would hold.
+	events  []int
+	answers map[string]answer
+	resets  map[int]bool // runs that are the continuation of a reset one
+	inputs  []Input      // of each run
+	err     error
+	summary Summary
+	runs    int
 }
 
 func newWorld(t *testing.T) *world {
-	return &world{t: t, ledger: map[string]int64{}, spilled: map[string]int64{}, manifests: map[string][]activities.Entry{}, calls: map[string]int{}}
+	return &world{t: t, ledger: map[string]int64{}, spilled: map[string]int64{}, manifests: map[string][]activities.Entry{}, calls: map[string]int{}, answers: map[string]answer{}}
+}
+
+// answer is what an Update was answered.
+type answer struct {
+	accepted Accepted
+	refused  error
 }
 
 func (w *world) failure(name string) *activities.Failure {
 	w.mu.Lock()
+	if w.over {
+		w.mu.Unlock()
+		return nil
+	}
 	w.calls[name]++
 	fail := w.fail
 	w.mu.Unlock()
@@ -87,7 +110,10 @@ func (w *world) register(env *testsuite.TestWorkflowEnvironment) {
 	})
 	reg(activities.PublishName, func(_ context.Context, in activities.PublishInput) error {
 		w.mu.Lock()
-		w.published = in
+		if !w.over {
+			w.published = in
+			w.checkMarks(in.Marks)
+		}
 		w.mu.Unlock()
 		return asError(w.failure(activities.PublishName))
 	})
@@ -95,12 +121,19 @@ func (w *world) register(env *testsuite.TestWorkflowEnvironment) {
 	reg(activities.WriteName, w.write)
 	reg(activities.FetchName, func(_ context.Context, in activities.FetchInput) (activities.FetchOutput, error) {
 		w.mu.Lock()
+		defer w.mu.Unlock()
+		if w.over {
+			return activities.FetchOutput{}, nil
+		}
 		w.fetches = append(w.fetches, in)
-		w.mu.Unlock()
 		return w.page(in), nil
 	})
 	reg(activities.RequeueName, func(_ context.Context, in activities.RequeueInput) (activities.RequeueOutput, error) {
-		if f := w.failure(activities.RequeueName); f != nil {
+		f := w.failure(activities.RequeueName)
+		w.mu.Lock()
+		w.requeues = append(w.requeues, in)
+		w.mu.Unlock()
+		if f != nil {
 			return activities.RequeueOutput{Failure: f}, nil
 		}
 		return activities.RequeueOutput{Segments: []segment.Ref{{Name: name(in.Epoch, in.Lane, "requeue", in.Sequence), Stream: in.Lane, Records: 3, Bytes: 30}}}, nil
@@ -114,12 +147,18 @@ func (w *world) roll(_ context.Context, in activities.RollInput) (activities.Rol
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	first, last := in.Entries[0], in.Entries[len(in.Entries)-1]
-	e := activities.Entry{First: first.First, At: first.At, Level: first.Level + 1, Lane: first.Lane, Lows: map[string]uint64{"poll": 1}}
+	e := activities.Entry{First: first.First, At: first.At, Level: first.Level + 1, Lows: map[string]uint64{}}
 	e.Records = int(last.End() - first.First)
 	for _, x := range in.Entries {
 		e.Bytes += x.Bytes
+		for origin, seq := range needs(x) {
+			if v, ok := e.Lows[origin]; !ok || seq < v {
+				e.Lows[origin] = seq
+			}
+		}
 	}
-	e.Name = name(in.Epoch, "manifests", "manifest", in.Sequence)
+	e.Name = name(in.Epoch, "manifests", activities.Origin(activities.ManifestOrigin, in.Suffix), in.Sequence)
+	w.rolls = append(w.rolls, in)
 	w.manifests[e.Name] = in.Entries
 	return activities.RollOutput{Entry: e}, nil
 }
@@ -128,7 +167,13 @@ func (w *world) roll(_ context.Context, in activities.RollInput) (activities.Rol
 func (w *world) write(_ context.Context, in activities.WriteInput) (activities.WriteOutput, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if w.over {
+		return activities.WriteOutput{Next: in.Next}, nil
+	}
 	w.writes = append(w.writes, in)
+	for _, e := range in.Entries {
+		w.checkNeeded(e)
+	}
 	at := in.First
 	for _, e := range in.Entries {
 		if e.First > at {
@@ -152,7 +197,7 @@ func (w *world) write(_ context.Context, in activities.WriteInput) (activities.W
 			return out, nil
 		}
 	}
-	if got := w.ledger[in.Lane]; got != in.First {
+	if got := w.ledger[in.Lane]; got != in.First && in.Ledger == testEpoch {
 		w.t.Errorf("lane %s: batch starts at %d, the ledger stands at %d", in.Lane, in.First, got)
 	}
 	w.ledger[in.Lane] = in.Next
@@ -205,6 +250,7 @@ func (w *world) drive(in Input, until time.Duration, events ...event) Status {
 	var status Status
 	for {
 		w.runs++
+		w.inputs = append(w.inputs, in)
 		suite := testsuite.WorkflowTestSuite{}
 		suite.SetDisableRegistrationAliasing(true)
 		env := suite.NewTestWorkflowEnvironment()
@@ -212,8 +258,9 @@ func (w *world) drive(in Input, until time.Duration, events ...event) Status {
 		env.SetTestTimeout(time.Minute)
 		env.SetWorkflowRunTimeout(100 * 365 * 24 * time.Hour)
 		w.register(env)
+		env.SetWorkerOptions(worker.Options{Interceptors: []interceptor.WorkerInterceptor{&original{run: "of-the-test", reset: w.resets[w.runs]}}})
 		ended := false
-		grow := history(env)
+		grow := w.history(env)
 		var arm func()
 		arm = func() { // one callback at a time: the environment holds only so many
 			if len(events) == 0 {
@@ -236,12 +283,18 @@ func (w *world) drive(in Input, until time.Duration, events ...event) Status {
 				w.t.Errorf("query: %v", err)
 			}
 			ended = true
+			w.mu.Lock()
+			w.over = true
+			w.mu.Unlock()
 			env.CancelWorkflow()
 		}, max(start.Add(until).Sub(now), time.Microsecond))
 		env.ExecuteWorkflow(InstallationName, in)
 		now = env.Now()
 		err := env.GetWorkflowError()
 		var again *workflow.ContinueAsNewError
+		if ended {
+			return status
+		}
 		if errors.As(err, &again) {
 			var next Input
 			if err := converter.GetDefaultDataConverter().FromPayloads(again.Input, &next); err != nil {
@@ -253,44 +306,121 @@ func (w *world) drive(in Input, until time.Duration, events ...event) Status {
 			in = next
 			continue
 		}
-		if !ended {
-			v, qerr := env.QueryWorkflow(StatusQuery)
-			if qerr == nil {
-				_ = v.Get(&status)
-			}
-			w.err = err
-			if err == nil {
-				_ = env.GetWorkflowResult(&w.summary)
-			}
+		v, qerr := env.QueryWorkflow(StatusQuery)
+		if qerr == nil {
+			_ = v.Get(&status)
+		}
+		w.err = err
+		if err == nil {
+			_ = env.GetWorkflowResult(&w.summary)
 		}
 		return status
 	}
 }
 
 // history lets the run's history grow as a server would write it; the environment itself doesn't count.
-func history(env *testsuite.TestWorkflowEnvironment) func(int) {
+func (w *world) history(env *testEnv) func(int) {
+	w.events = append(w.events, 0)
 	n := 3
 	grow := func(by int) {
 		n += by
+		w.events[len(w.events)-1] = n
 		env.SetCurrentHistoryLength(n)
 	}
 	env.SetOnActivityCompletedListener(func(*activity.Info, converter.EncodedValue, error) { grow(6) })
 	env.SetOnTimerFiredListener(func(string) { grow(4) })
+	env.SetOnTimerCanceledListener(func(string) { grow(2) })
 	return grow
 }
 
-func signal(a Arrival) func(*testsuite.TestWorkflowEnvironment) {
-	return func(env *testsuite.TestWorkflowEnvironment) { env.SignalWorkflow(ArrivalSignal, a) }
+// needs are the sequences by which an entry is kept.
+func needs(e activities.Entry) map[string]uint64 {
+	m := map[string]uint64{}
+	if n, err := segment.ParseName(e.Name); err == nil && n.Epoch == testEpoch {
+		m[n.Origin] = n.Sequence
+	}
+	for origin, seq := range e.Lows {
+		if v, ok := m[origin]; !ok || seq < v {
+			m[origin] = seq
+		}
+	}
+	return m
+}
+
+// checkMarks keeps the greatest marks, as the catalog does.
+func (w *world) checkMarks(marks map[string]uint64) {
+	if w.marks == nil {
+		w.marks = map[string]uint64{}
+	}
+	for origin, mark := range marks {
+		w.marks[origin] = max(w.marks[origin], mark)
+	}
+}
+
+// checkNeeded fails the test when a janitor might have deleted what an activity is given (I12).
+func (w *world) checkNeeded(e activities.Entry) {
+	for origin, seq := range needs(e) {
+		if seq < w.marks[origin] {
+			w.t.Errorf("%s-%d is needed, its mark was published as %d", origin, seq, w.marks[origin])
+		}
+	}
+}
+
+// original is an interceptor that says which run a run was before it was reset, which the environment doesn't.
+type original struct {
+	interceptor.WorkerInterceptorBase
+	interceptor.WorkflowInboundInterceptorBase
+	interceptor.WorkflowOutboundInterceptorBase
+	run   string
+	reset bool
+}
+
+func (o *original) InterceptWorkflow(_ workflow.Context, next interceptor.WorkflowInboundInterceptor) interceptor.WorkflowInboundInterceptor {
+	i := &original{run: o.run, reset: o.reset}
+	i.WorkflowInboundInterceptorBase.Next = next
+	return i
+}
+
+func (o *original) Init(next interceptor.WorkflowOutboundInterceptor) error {
+	o.WorkflowOutboundInterceptorBase.Next = next
+	return o.WorkflowInboundInterceptorBase.Init(o)
+}
+
+func (o *original) GetInfo(ctx workflow.Context) *workflow.Info {
+	info := *o.WorkflowOutboundInterceptorBase.GetInfo(ctx)
+	if info.OriginalRunID = info.WorkflowExecution.RunID; o.reset {
+		info.OriginalRunID = "the-run-before"
+	}
+	return &info
+}
+
+func signal(a Arrival) func(*testEnv) {
+	return func(env *testEnv) { env.SignalWorkflow(ArrivalSignal, a) }
+}
+
+// send sends an Update and keeps its answer under its ID.
+func (w *world) send(id, name string, arg any) func(*testEnv) {
+	return func(env *testEnv) {
+		env.UpdateWorkflow(name, id, &testsuite.TestUpdateCallback{
+			OnAccept: func() {},
+			OnReject: func(err error) { w.answers[id] = answer{refused: err} },
+			OnComplete: func(v any, err error) {
+				a, _ := v.(Accepted)
+				w.answers[id] = answer{accepted: a, refused: err}
+			},
+		}, arg)
+	}
 }
 
 // ask sends an Update and fails the test when it is refused.
-func (w *world) ask(id, name string, arg any) func(*testsuite.TestWorkflowEnvironment) {
-	return func(env *testsuite.TestWorkflowEnvironment) {
-		env.UpdateWorkflow(name, id, &testsuite.TestUpdateCallback{
-			OnAccept:   func() {},
-			OnReject:   func(err error) { w.t.Errorf("%s refused: %v", name, err) },
-			OnComplete: func(any, error) {},
-		}, arg)
+func (w *world) ask(id, name string, arg any) func(*testEnv) {
+	return func(env *testEnv) {
+		w.send(id, name, arg)(env)
+		env.RegisterDelayedCallback(func() {
+			if a := w.answers[id]; a.refused != nil || a.accepted.Operation != id {
+				w.t.Errorf("%s: operation %q, refused: %v", name, a.accepted.Operation, a.refused)
+			}
+		}, time.Millisecond)
 	}
 }
 
