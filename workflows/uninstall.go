@@ -114,7 +114,12 @@ func (r *run) deliverRest() {
 		}
 	}
 	r.state.Phase = Ended
-	r.finish(c.Operation, "")
+	r.settle()
+	for _, op := range r.state.Operations {
+		if !op.Done {
+			r.finish(op.ID, "uninstalled before it was done")
+		}
+	}
 }
 
 // giveUp has the lane's next batch go to quarantine.

@@ -47,11 +47,14 @@ type world struct {
 	marks     map[string]uint64
 	subscribe activities.SubscribeOutput
 	maxState  int
+	// gates hold activities up, by name.
+	gates map[string]chan struct{}
 	// over says that the test has seen enough: everything succeeds and nothing is noted from then on.
 	over bool
 	// events counts, per run, what its history would hold.
 	events  []int
-	answers map[string]answer
+	grow    func(int)
+	answers map[string][]answer
 	resets  map[int]bool // runs that are the continuation of a reset one
 	inputs  []Input      // of each run
 	err     error
@@ -60,7 +63,7 @@ type world struct {
 }
 
 func newWorld(t *testing.T) *world {
-	return &world{t: t, ledger: map[string]int64{}, spilled: map[string]int64{}, manifests: map[string][]activities.Entry{}, calls: map[string]int{}, answers: map[string]answer{}}
+	return &world{t: t, ledger: map[string]int64{}, spilled: map[string]int64{}, manifests: map[string][]activities.Entry{}, calls: map[string]int{}, answers: map[string][]answer{}}
 }
 
 // answer is what an Update was answered.
@@ -69,7 +72,38 @@ type answer struct {
 	refused  error
 }
 
+// hold makes activities of that name wait until release. The environment's clock runs as the wall's meanwhile.
+func (w *world) hold(name string) func(*testEnv) {
+	return func(*testEnv) {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		if w.gates == nil {
+			w.gates = map[string]chan struct{}{}
+		}
+		w.gates[name] = make(chan struct{})
+	}
+}
+
+func (w *world) release(name string) func(*testEnv) {
+	return func(*testEnv) {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		close(w.gates[name])
+		delete(w.gates, name)
+	}
+}
+
+func (w *world) pass(name string) {
+	w.mu.Lock()
+	gate := w.gates[name]
+	w.mu.Unlock()
+	if gate != nil {
+		<-gate
+	}
+}
+
 func (w *world) failure(name string) *activities.Failure {
+	w.pass(name)
 	w.mu.Lock()
 	if w.over {
 		w.mu.Unlock()
@@ -120,6 +154,7 @@ func (w *world) register(env *testsuite.TestWorkflowEnvironment) {
 	reg(activities.RollName, w.roll)
 	reg(activities.WriteName, w.write)
 	reg(activities.FetchName, func(_ context.Context, in activities.FetchInput) (activities.FetchOutput, error) {
+		w.pass(activities.FetchName)
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		if w.over {
@@ -165,6 +200,7 @@ func (w *world) roll(_ context.Context, in activities.RollInput) (activities.Rol
 
 // write keeps a ledger as an SQL destination does, and checks that the entries cover the batch without a hole.
 func (w *world) write(_ context.Context, in activities.WriteInput) (activities.WriteOutput, error) {
+	w.pass(activities.WriteName)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.over {
@@ -209,6 +245,9 @@ func name(epoch, stream, origin string, seq uint64) string {
 	return segment.Name{Epoch: epoch, Stream: stream, Origin: origin, Sequence: seq}.String()
 }
 
+// began is when every test begins.
+var began = time.Date(2026, 1, 5, 9, 0, 0, 0, time.UTC)
+
 const testEpoch = "6f1f2c39-6a3c-4c5e-9f57-0c2f8a0f7a11"
 
 func realtimePlan() Plan {
@@ -245,8 +284,7 @@ type event struct {
 // status.
 func (w *world) drive(in Input, until time.Duration, events ...event) Status {
 	w.t.Helper()
-	start := time.Date(2026, 1, 5, 9, 0, 0, 0, time.UTC)
-	now := start
+	start, now := began, began
 	var status Status
 	for {
 		w.runs++
@@ -258,9 +296,10 @@ func (w *world) drive(in Input, until time.Duration, events ...event) Status {
 		env.SetTestTimeout(time.Minute)
 		env.SetWorkflowRunTimeout(100 * 365 * 24 * time.Hour)
 		w.register(env)
-		env.SetWorkerOptions(worker.Options{Interceptors: []interceptor.WorkerInterceptor{&original{run: "of-the-test", reset: w.resets[w.runs]}}})
+		env.SetWorkerOptions(worker.Options{DeadlockDetectionTimeout: time.Minute, Interceptors: []interceptor.WorkerInterceptor{&original{run: "of-the-test", reset: w.resets[w.runs]}}})
 		ended := false
 		grow := w.history(env)
+		w.grow = grow
 		var arm func()
 		arm = func() { // one callback at a time: the environment holds only so many
 			if len(events) == 0 {
@@ -394,6 +433,12 @@ func (o *original) GetInfo(ctx workflow.Context) *workflow.Info {
 	return &info
 }
 
+// fill fills the run's history, so that it continues as new.
+func (w *world) fill(env *testEnv) {
+	w.grow(100_000)
+	env.SignalWorkflow(ArrivalSignal, arrivalOf(1, 1, 10)) // perhaps seen before: it wakes the run
+}
+
 func signal(a Arrival) func(*testEnv) {
 	return func(env *testEnv) { env.SignalWorkflow(ArrivalSignal, a) }
 }
@@ -403,10 +448,10 @@ func (w *world) send(id, name string, arg any) func(*testEnv) {
 	return func(env *testEnv) {
 		env.UpdateWorkflow(name, id, &testsuite.TestUpdateCallback{
 			OnAccept: func() {},
-			OnReject: func(err error) { w.answers[id] = answer{refused: err} },
+			OnReject: func(err error) { w.answers[id] = append(w.answers[id], answer{refused: err}) },
 			OnComplete: func(v any, err error) {
 				a, _ := v.(Accepted)
-				w.answers[id] = answer{accepted: a, refused: err}
+				w.answers[id] = append(w.answers[id], answer{accepted: a, refused: err})
 			},
 		}, arg)
 	}
@@ -417,8 +462,8 @@ func (w *world) ask(id, name string, arg any) func(*testEnv) {
 	return func(env *testEnv) {
 		w.send(id, name, arg)(env)
 		env.RegisterDelayedCallback(func() {
-			if a := w.answers[id]; a.refused != nil || a.accepted.Operation != id {
-				w.t.Errorf("%s: operation %q, refused: %v", name, a.accepted.Operation, a.refused)
+			if a := w.answers[id]; len(a) == 0 || a[0].accepted.Operation != id {
+				w.t.Errorf("%s: answers %+v", name, a)
 			}
 		}, time.Millisecond)
 	}
