@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"os"
 	"time"
 
 	"github.com/google/uuid"
@@ -13,7 +14,7 @@ import (
 	"tributary/internal/segment"
 )
 
-// maxInline is how large a bookmark may be in a history.
+// maxInline is how large a bookmark may be in a history, in bytes, also where the workflow would carry more.
 const maxInline = 1024
 
 // fingerprint stands for a record in the sets below: the first 16 bytes of a SHA-256.
@@ -74,7 +75,12 @@ func (a *Activities) load(ctx context.Context, b Bookmark) ([]byte, memory, erro
 	raw := b.Inline
 	if b.Object != "" {
 		var err error
-		if raw, err = a.Segments.Get(ctx, b.Object); err != nil {
+		raw, err = a.Segments.Get(ctx, b.Object)
+		if errors.Is(err, os.ErrNotExist) {
+			// A workflow reset may go back to one that was not needed any more.
+			return nil, nil, connectors.Errorf(connectors.CursorExpired, "read bookmark", "%s is not in the segment store any more", b.Object)
+		}
+		if err != nil {
 			return nil, nil, storeError("read bookmark", err)
 		}
 	}
@@ -84,7 +90,7 @@ func (a *Activities) load(ctx context.Context, b Bookmark) ([]byte, memory, erro
 // save writes a bookmark: inline where it is small, else as an object of its own.
 func (a *Activities) save(ctx context.Context, in FetchInput, cursor []byte, m memory) (Bookmark, error) {
 	raw := encode(cursor, m)
-	if len(raw) <= maxInline {
+	if len(raw) <= min(in.Inline, maxInline) {
 		return Bookmark{Inline: raw}, nil
 	}
 	name, err := a.put(ctx, segment.Name{
@@ -107,4 +113,9 @@ func attempt() string { return uuid.NewString()[:8] }
 // storeError is an error of the segment store: it passes.
 func storeError(op string, err error) error {
 	return &connectors.Error{Kind: connectors.Unavailable, Op: op, Message: "segment store: " + err.Error(), Err: err}
+}
+
+// catalogError is an error of the catalog: it passes too.
+func catalogError(op string, err error) error {
+	return &connectors.Error{Kind: connectors.Unavailable, Op: op, Message: "catalog: " + err.Error(), Err: err}
 }

@@ -150,7 +150,7 @@ func (f *fetching) budget(ctx context.Context) error {
 	}
 	granted, wait, err := f.a.Catalog.TakeCalls(ctx, f.src.Definition.Name+"/"+f.src.Account, b, 1, f.a.Env.Time())
 	if err != nil {
-		return storeError("take budget", err)
+		return catalogError("take budget", err)
 	}
 	if granted < 1 {
 		return &connectors.Error{Kind: connectors.RateLimited, Message: "the account's budget is used up", Wait: wait}

@@ -75,6 +75,9 @@ type Bookmark struct {
 	Object string `json:"o,omitempty"`
 }
 
+// IsZero says that reading begins at the beginning.
+func (b Bookmark) IsZero() bool { return b.Object == "" && b.Inline == nil }
+
 // FetchInput asks for one chunk of a stream: pages up to a budget.
 type FetchInput struct {
 	Target
@@ -88,6 +91,8 @@ type FetchInput struct {
 	Records int           `json:"records"`
 	Bytes   int64         `json:"bytes"`
 	Time    time.Duration `json:"time"`
+	// Inline is how large the bookmark may be to be carried inline, in bytes.
+	Inline int `json:"inline,omitempty"`
 	// Seen, for reconciliation, is per journal the first index whose webhooks may be what this poll finds.
 	Seen map[string]uint64 `json:"seen,omitempty"`
 	// Reconcile says that records which came by webhook are left out.
@@ -237,6 +242,8 @@ type RequeueInput struct {
 	// Sequence numbers the installation's redeliveries.
 	Sequence uint64 `json:"sequence"`
 	Suffix   string `json:"suffix,omitempty"`
+	// Before, when set, leaves out what was refused since: a redelivery does not run after its own records for ever.
+	Before time.Time `json:"before,omitzero"`
 }
 
 // RequeueOutput lists the segments; More says that there is more to do.

@@ -7,11 +7,15 @@ import (
 	"encoding/json"
 	"errors"
 	"os"
+	"time"
 
 	"tributary/connectors"
 	"tributary/internal/catalog"
 	"tributary/internal/segment"
 )
+
+// quarantineTime bounds sealing and listing, within what writeTime leaves of the activity's time.
+const quarantineTime = 15 * time.Second
 
 // QuarantineOrigin marks segments that the janitor leaves alone.
 const QuarantineOrigin = "quarantine"
@@ -23,6 +27,8 @@ func (w *writing) quarantine(ctx context.Context) error {
 		return nil
 	}
 	// A batch that ran out of time still books what it refused.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), quarantineTime)
+	defer cancel()
 	b := segment.NewBuilder()
 	h := sha256.New()
 	h.Write([]byte(w.in.Ledger + "\x00" + w.in.Lane))
@@ -47,17 +53,25 @@ func (w *writing) quarantine(ctx context.Context) error {
 		}
 	}
 	if err := w.a.Catalog.AddQuarantined(ctx, rows); err != nil {
-		return storeError("list quarantine", err)
+		return catalogError("list quarantine", err)
 	}
 	for _, x := range w.held {
-		w.settle(x.record.Ordinal)
+		w.settle(x.record.Ordinal, quarantined)
 	}
-	w.out.Quarantined += int64(len(w.held))
 	return nil
 }
 
-// requeueLimit is how many records one redelivery activity takes.
-const requeueLimit = 5000
+// One redelivery activity takes so many records, and so many bytes and one record more.
+const (
+	requeueRecords = 5000
+	requeueBytes   = 16 << 20
+)
+
+// chosen is what a redelivery takes; More says that others wait.
+type chosen struct {
+	IDs  []int64 `json:"ids"`
+	More bool    `json:"more,omitempty"`
+}
 
 // Requeue seals quarantined records of a lane into a segment for that lane. The IDs are written down first, under the
 // redelivery's own number: a repeated attempt takes the same ones, so none is lost between the catalog and the workflow.
@@ -69,46 +83,24 @@ func (a *Activities) Requeue(ctx context.Context, in RequeueInput) (RequeueOutpu
 
 func (a *Activities) requeue(ctx context.Context, in RequeueInput) (out RequeueOutput, err error) {
 	name := segment.Name{Epoch: in.Epoch, Stream: in.Lane, Origin: Origin(RequeueOrigin, in.Suffix), Sequence: in.Sequence}
-	list := segment.Name{Epoch: in.Epoch, Stream: in.Lane, Origin: name.Origin, Sequence: in.Sequence, Suffix: "ids"}.String()
-	var ids []int64
-	raw, err := a.Segments.Get(ctx, list)
-	switch {
-	case err == nil:
-		if err := json.Unmarshal(raw, &ids); err != nil {
-			return out, err
-		}
-	case !errors.Is(err, os.ErrNotExist):
-		return out, storeError("read redelivery", err)
-	default:
-		rows, err := a.Catalog.Quarantined(ctx, catalog.QuarantineFilter{
-			Installation: in.Installation, Lane: in.Lane, State: catalog.Held, IDs: in.IDs, Limit: requeueLimit,
-		})
-		if err != nil {
-			return out, storeError("read quarantine", err)
-		}
-		for _, r := range rows {
-			ids = append(ids, r.ID)
-		}
-		if raw, err = json.Marshal(ids); err != nil {
-			return out, err
-		}
-		if err := a.Segments.Put(ctx, list, raw); err != nil {
-			return out, storeError("write redelivery", err)
-		}
+	take, err := a.choose(ctx, name, in)
+	if err != nil || len(take.IDs) == 0 {
+		return out, err
 	}
-	if len(ids) == 0 {
-		return out, nil
-	}
-	rows, err := a.Catalog.Quarantined(ctx, catalog.QuarantineFilter{Installation: in.Installation, Lane: in.Lane, IDs: ids, Limit: len(ids)})
+	rows, err := a.Catalog.Quarantined(ctx, catalog.QuarantineFilter{Installation: in.Installation, Lane: in.Lane, IDs: take.IDs, Limit: len(take.IDs)})
 	if err != nil {
-		return out, storeError("read quarantine", err)
+		return out, catalogError("read quarantine", err)
 	}
 	b := segment.NewBuilder()
 	var loaded *segment.Segment
 	at := ""
 	for _, row := range rows {
 		if row.Segment != at {
-			if loaded, err = a.Segments.Load(ctx, row.Segment); err != nil {
+			loaded, err = a.Segments.Load(ctx, row.Segment)
+			if errors.Is(err, os.ErrNotExist) {
+				return out, connectors.Errorf(connectors.NotFound, "read quarantine", "%s is missing from the segment store", row.Segment)
+			}
+			if err != nil {
 				return out, storeError("read quarantine", err)
 			}
 			at = row.Segment
@@ -121,10 +113,54 @@ func (a *Activities) requeue(ctx context.Context, in RequeueInput) (out RequeueO
 	if err != nil {
 		return out, storeError("seal redelivery", err)
 	}
-	if err := a.Catalog.SetQuarantineState(ctx, ids, catalog.Redelivered); err != nil {
-		return out, storeError("mark redelivered", err)
+	if err := a.Catalog.SetQuarantineState(ctx, take.IDs, catalog.Redelivered); err != nil {
+		return out, catalogError("mark redelivered", err)
 	}
-	out.Segments = []segment.Ref{ref}
-	out.More = len(in.IDs) == 0 && len(ids) == requeueLimit
+	out.Segments, out.More = []segment.Ref{ref}, take.More
 	return out, nil
+}
+
+// choose writes down which records the redelivery takes, or reads what an earlier attempt wrote down.
+func (a *Activities) choose(ctx context.Context, n segment.Name, in RequeueInput) (take chosen, err error) {
+	n.Suffix = "ids"
+	raw, err := a.Segments.Get(ctx, n.String())
+	if err == nil {
+		if json.Unmarshal(raw, &take) != nil {
+			return take, connectors.Errorf(connectors.Unknown, "read redelivery", "%s is damaged", n)
+		}
+		return take, nil
+	}
+	if !errors.Is(err, os.ErrNotExist) {
+		return take, storeError("read redelivery", err)
+	}
+	filter := catalog.QuarantineFilter{Installation: in.Installation, Lane: in.Lane, State: catalog.Held, IDs: in.IDs, Limit: requeueRecords}
+	var bytes int64
+	for more := true; more && !take.More; {
+		rows, err := a.Catalog.Quarantined(ctx, filter)
+		if err != nil {
+			return take, catalogError("read quarantine", err)
+		}
+		more = len(rows) == filter.Limit
+		for _, r := range rows {
+			filter.After = r.ID
+			if !in.Before.IsZero() && r.At.After(in.Before) {
+				continue
+			}
+			if take.More = len(take.IDs) == requeueRecords || bytes >= requeueBytes; take.More {
+				break
+			}
+			take.IDs = append(take.IDs, r.ID)
+			bytes += r.Bytes
+		}
+	}
+	if len(take.IDs) == 0 {
+		return take, nil
+	}
+	if raw, err = json.Marshal(take); err != nil {
+		return take, err
+	}
+	if err := a.Segments.Put(ctx, n.String(), raw); err != nil {
+		return take, storeError("write redelivery", err)
+	}
+	return take, nil
 }

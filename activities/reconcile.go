@@ -2,6 +2,8 @@ package activities
 
 import (
 	"context"
+	"errors"
+	"os"
 	"strings"
 	"time"
 
@@ -58,6 +60,9 @@ func (a *Activities) extras(ctx context.Context, name string) (memory, error) {
 		return make(memory), nil
 	}
 	raw, err := a.Segments.Get(ctx, name)
+	if errors.Is(err, os.ErrNotExist) {
+		return make(memory), nil // a workflow reset went back to it; the records' keys keep the effect once
+	}
 	if err != nil {
 		return nil, storeError("read extras", err)
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"os"
+	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -29,15 +30,30 @@ type writing struct {
 	in   WriteInput
 	lane *block.Lane // nil when spilling
 	late map[string]memory
+	// streams are the only ones that the lane wants; none = all.
+	streams []string
 
-	// settled has a place for each ordinal of the batch: what no record claims is nobody's and settled.
-	settled []bool
+	// fates has a place for each ordinal of the batch.
+	fates   []fate
 	records []connectors.Record
 	// raw are the payloads as they came, for quarantine: a map or select has changed those in records.
 	raw  [][]byte
 	held []refusal
 	out  WriteOutput
 }
+
+// fate is what became of an ordinal.
+type fate uint8
+
+const (
+	open fate = iota // still to be settled
+	done             // by an earlier attempt, or no record claims it
+	delivered
+	filtered
+	recognised
+	quarantined
+	expired
+)
 
 // refusal is a record that goes to quarantine.
 type refusal struct {
@@ -53,7 +69,7 @@ func (a *Activities) Write(ctx context.Context, in WriteInput) (WriteOutput, err
 	defer cancel()
 	stop := pulse(ctx, func() any { return nil })
 	defer stop()
-	w := &writing{a: a, in: in, settled: make([]bool, in.Next-in.First), late: make(map[string]memory)}
+	w := &writing{a: a, in: in, fates: make([]fate, in.Next-in.First), late: make(map[string]memory)}
 	err := w.run(ctx)
 	w.tally()
 	w.out.Failure = NewFailure("write to "+in.Lane, err)
@@ -61,21 +77,29 @@ func (a *Activities) Write(ctx context.Context, in WriteInput) (WriteOutput, err
 }
 
 func (w *writing) run(ctx context.Context) error {
-	for _, s := range w.in.Settled {
-		for o := max(s.First, w.in.First); o < min(s.Next, w.in.Next); o++ {
-			w.settled[o-w.in.First] = true
-		}
-	}
+	w.begin()
 	if w.in.Spill == "" {
 		lane, err := w.a.Blocks.Lane(ctx, w.in.Integration, w.in.Revision, w.in.User, w.in.Lane)
 		if err != nil {
-			return w.stay(err)
+			return err
 		}
 		defer lane.Release()
-		w.lane = lane
+		w.lane, w.streams = lane, lane.Block.Streams
+	} else {
+		spec, err := w.a.Blocks.Spec(ctx, w.in.Integration, w.in.Revision)
+		if err != nil {
+			return err
+		}
+		for _, d := range spec.Destinations {
+			if d.Name == w.in.Lane {
+				w.streams = d.Streams
+			}
+		}
 	}
 	if err := w.load(ctx); err != nil {
-		return w.stay(err)
+		// Nothing is known of the records, so nothing is settled but what was before.
+		w.begin()
+		return err
 	}
 	if w.in.Spill != "" {
 		for i := range w.records {
@@ -91,17 +115,15 @@ func (w *writing) run(ctx context.Context) error {
 	return err
 }
 
-// stay says that nothing is known of the records: none of the batch is settled but what was before.
-func (w *writing) stay(err error) error {
-	w.settled = make([]bool, len(w.settled))
+// begin takes over what earlier attempts settled.
+func (w *writing) begin() {
+	clear(w.fates)
 	for _, s := range w.in.Settled {
 		for o := max(s.First, w.in.First); o < min(s.Next, w.in.Next); o++ {
-			w.settled[o-w.in.First] = true
+			w.fates[o-w.in.First] = done
 		}
 	}
-	w.out = WriteOutput{}
 	w.records, w.held = nil, nil
-	return err
 }
 
 // deliver writes what is to be written and books the outcome of each record.
@@ -116,46 +138,64 @@ func (w *writing) deliver(ctx context.Context) error {
 	if len(result.Outcomes) != 0 && len(result.Outcomes) != len(w.records) {
 		return connectors.Errorf(connectors.Unknown, "", "%s spoke of %d records of %d", w.lane.Block.Connector, len(result.Outcomes), len(w.records))
 	}
-	done := 0
+	mentioned := 0
 	for i, o := range result.Outcomes {
 		switch o {
 		case connectors.Durable:
-			w.settle(w.records[i].Ordinal)
-			w.out.Delivered++
-			w.out.Bytes += int64(len(w.records[i].Data))
-			done++
+			w.settle(w.records[i].Ordinal, delivered)
+			mentioned++
 		case connectors.Rejected:
 			r := w.records[i]
 			r.Data = w.raw[i]
 			w.held = append(w.held, refusal{r, connectors.Invalid, result.Reasons[i]})
-			done++
+			mentioned++
 		}
 	}
-	if err == nil && done < len(w.records) {
-		return connectors.Errorf(connectors.Unknown, "", "%s left %d records unmentioned", w.lane.Block.Connector, len(w.records)-done)
+	if err == nil && mentioned < len(w.records) {
+		return connectors.Errorf(connectors.Unknown, "", "%s left %d records unmentioned", w.lane.Block.Connector, len(w.records)-mentioned)
 	}
 	return err
 }
 
-func (w *writing) settle(ordinal int64) { w.settled[ordinal-w.in.First] = true }
+func (w *writing) settle(ordinal int64, f fate) { w.fates[ordinal-w.in.First] = f }
 
-// tally works out from where on the batch is unsettled.
+// tally works out what is settled, and counts what this attempt did of it. What is not remembered comes again and counts then.
 func (w *writing) tally() {
 	n := 0
-	for n < len(w.settled) && w.settled[n] {
+	for n < len(w.fates) && w.fates[n] != open {
 		n++
 	}
 	w.out.Next = w.in.First + int64(n)
-	for i := n; i < len(w.settled) && len(w.out.Settled) < maxSpans; i++ {
-		if !w.settled[i] {
+	known := n
+	for i := n; i < len(w.fates) && len(w.out.Settled) < maxSpans; i++ {
+		if w.fates[i] == open {
 			continue
 		}
 		j := i
-		for j < len(w.settled) && w.settled[j] {
+		for j < len(w.fates) && w.fates[j] != open {
 			j++
 		}
 		w.out.Settled = append(w.out.Settled, Span{First: w.in.First + int64(i), Next: w.in.First + int64(j)})
-		i = j
+		i, known = j, j
+	}
+	for _, f := range w.fates[:known] {
+		switch f {
+		case delivered:
+			w.out.Delivered++
+		case filtered:
+			w.out.Filtered++
+		case recognised:
+			w.out.Recognised++
+		case quarantined:
+			w.out.Quarantined++
+		case expired:
+			w.out.Expired++
+		}
+	}
+	for _, r := range w.records {
+		if i := int(r.Ordinal - w.in.First); i < known && w.fates[i] == delivered {
+			w.out.Bytes += int64(len(r.Data))
+		}
 	}
 }
 
@@ -166,18 +206,21 @@ func (w *writing) load(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	before := append([]bool(nil), w.settled...)
-	for i := range w.settled {
-		w.settled[i] = true
+	before := slices.Clone(w.fates)
+	for i := range w.fates {
+		w.fates[i] = done
 	}
 	segments := make([]*segment.Segment, len(entries))
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(loaders)
 	for i, e := range entries {
+		if e.Level > 0 {
+			continue
+		}
 		g.Go(func() error {
 			s, err := w.a.Segments.Load(gctx, e.Name)
 			if errors.Is(err, os.ErrNotExist) {
-				return w.expired(gctx, e)
+				return w.gone(gctx, e)
 			}
 			if err != nil {
 				return storeError("read segment", err)
@@ -195,12 +238,16 @@ func (w *writing) load(ctx context.Context) error {
 	for i, e := range entries {
 		from, to := max(w.in.First-e.First, 0), min(w.in.Next, e.End())-e.First
 		if segments[i] == nil {
-			w.out.Expired += max(to-from, 0)
+			for o := e.First + from; o < e.First+to; o++ {
+				if before[o-w.in.First] == open {
+					w.settle(o, expired)
+				}
+			}
 			continue
 		}
 		for at, r := range segments[i].Slice(int(from), int(to)) {
 			r.Ordinal = e.First + int64(at)
-			if before[r.Ordinal-w.in.First] {
+			if before[r.Ordinal-w.in.First] != open {
 				continue
 			}
 			if err := w.prepare(ctx, e, r); err != nil {
@@ -220,7 +267,7 @@ func (w *writing) prepare(ctx context.Context, e Entry, r connectors.Record) err
 			return err
 		}
 		if late {
-			w.out.Recognised++
+			w.settle(r.Ordinal, recognised)
 			return nil
 		}
 	}
@@ -231,17 +278,17 @@ func (w *writing) prepare(ctx context.Context, e Entry, r connectors.Record) err
 			if ctx.Err() != nil {
 				return connectors.AsError("", ctx.Err())
 			}
-			w.settled[r.Ordinal-w.in.First] = false
+			w.settle(r.Ordinal, open)
 			w.held = append(w.held, refusal{r, connectors.Invalid, err.Error()})
 			return nil
 		}
 		if !keep {
-			w.out.Filtered++
+			w.settle(r.Ordinal, filtered)
 			return nil
 		}
 		r.Data = data
 	}
-	w.settled[r.Ordinal-w.in.First] = false
+	w.settle(r.Ordinal, open)
 	w.records, w.raw = append(w.records, r), append(w.raw, raw)
 	return nil
 }
@@ -264,7 +311,8 @@ func (w *writing) isLate(ctx context.Context, e Entry, r connectors.Record) (boo
 	return late, nil
 }
 
-// flatten lists the segments that the batch needs, in order, following manifests.
+// flatten lists the segments that the batch needs, in order, following manifests. A manifest that is gone as an expired
+// segment is stands for itself.
 func (w *writing) flatten(ctx context.Context, entries []Entry) ([]Entry, error) {
 	var out []Entry
 	for _, e := range entries {
@@ -273,6 +321,13 @@ func (w *writing) flatten(ctx context.Context, entries []Entry) ([]Entry, error)
 		}
 		if e.Level > 0 {
 			listed, err := w.a.manifest(ctx, e.Name)
+			if errors.Is(err, os.ErrNotExist) {
+				if err := w.gone(ctx, e); err != nil {
+					return nil, err
+				}
+				out = append(out, e)
+				continue
+			}
 			if err != nil {
 				return nil, err
 			}
@@ -294,26 +349,19 @@ func (w *writing) takes(e Entry) bool {
 	if e.Lane != "" {
 		return e.Lane == w.in.Lane
 	}
-	if w.lane == nil || len(w.lane.Block.Streams) == 0 {
-		return true
-	}
-	for _, s := range w.lane.Block.Streams {
-		if s == e.Stream {
-			return true
-		}
-	}
-	return false
+	return len(w.streams) == 0 || slices.Contains(w.streams, e.Stream)
 }
 
-// expired explains a segment that is gone: nil where every lane had settled it once, before a workflow reset went back to it.
-func (w *writing) expired(ctx context.Context, e Entry) error {
+// gone explains a segment or manifest that is: nil where every lane had settled it once, before a workflow reset went back
+// to it.
+func (w *writing) gone(ctx context.Context, e Entry) error {
 	n, err := segment.ParseName(e.Name)
 	if err != nil {
 		return connectors.Errorf(connectors.Invalid, "read segment", "%v", err)
 	}
 	marks, _, err := w.a.Catalog.Marks(ctx, w.in.Epoch)
 	if err != nil {
-		return storeError("read marks", err)
+		return catalogError("read marks", err)
 	}
 	if n.Sequence < marks[n.Origin] {
 		return nil
@@ -324,7 +372,7 @@ func (w *writing) expired(ctx context.Context, e Entry) error {
 // Roll writes entries to a manifest and returns the entry that stands for them.
 func (a *Activities) Roll(ctx context.Context, in RollInput) (RollOutput, error) {
 	first, last := in.Entries[0], in.Entries[len(in.Entries)-1]
-	e := Entry{First: first.First, At: first.At, Level: first.Level + 1, Lane: first.Lane, Lows: make(map[string]uint64)}
+	e := Entry{First: first.First, At: first.At, Level: first.Level + 1, Lane: laneOf(in.Entries), Lows: make(map[string]uint64)}
 	e.Records = int(last.End() - first.First)
 	for _, x := range in.Entries {
 		e.Bytes += x.Bytes
@@ -348,6 +396,17 @@ func (a *Activities) Roll(ctx context.Context, in RollInput) (RollOutput, error)
 		return RollOutput{Failure: NewFailure("roll", err)}, nil
 	}
 	return RollOutput{Entry: e}, nil
+}
+
+// laneOf is the only lane that takes any of the entries, "" where there is more than one.
+func laneOf(entries []Entry) string {
+	lane := entries[0].Lane
+	for _, e := range entries {
+		if e.Lane != lane {
+			return ""
+		}
+	}
+	return lane
 }
 
 func low(m map[string]uint64, origin string, seq uint64) {

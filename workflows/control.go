@@ -56,32 +56,31 @@ func (r *run) handle() error {
 		return err
 	}
 	return firstError(
-		update(r, PauseUpdate, r.checkOpen, func(op *Operation, req PauseRequest) {
-			r.state.Paused, r.state.PauseReason, op.Done = true, req.Reason, true
+		update(r, PauseUpdate, func(PauseRequest) error { return r.checkOpen() }, func(op *Operation, req PauseRequest) {
+			r.state.Paused, r.state.PauseReason, op.Done = true, r.clip(req.Reason), true
 		}),
-		update(r, ResumeUpdate, nil, func(op *Operation, req ResumeRequest) {
+		update(r, ResumeUpdate, r.checkResume, func(op *Operation, req ResumeRequest) {
 			r.resume(req.Only)
 			op.Done = true
 		}),
 		update(r, PollUpdate, r.checkPolls, func(op *Operation, req StreamsRequest) {
 			for _, s := range r.named(req.Streams) {
-				s.Trouble = Trouble{}
+				s.Trouble, s.Asked = Trouble{}, r.now()
 				if !s.Mid {
 					s.Next = r.now()
 				}
-				op.Streams = append(op.Streams, s.Name)
 			}
+			op.Streams = few(req.Streams)
 		}),
 		update(r, BackfillUpdate, r.checkPolls, func(op *Operation, req StreamsRequest) {
 			for _, s := range r.named(req.Streams) {
-				_, busy := r.fetching[s.Name]
-				s.Trouble, s.Bookmark, s.Since, s.Mid, s.Restart = Trouble{}, activities.Bookmark{}, req.Since, false, busy
+				s.Trouble, s.Bookmark, s.Since, s.Mid, s.Restart = Trouble{}, activities.Bookmark{}, req.Since, false, r.reading(s)
 				s.Next = r.now()
-				op.Streams = append(op.Streams, s.Name)
 			}
+			op.Streams = few(req.Streams)
 		}),
 		update(r, FlushUpdate, r.checkFlush, func(op *Operation, req FlushRequest) {
-			op.Until = r.state.Head
+			op.Until, op.Lanes = r.state.Head, req.Lanes
 			for _, l := range r.state.Lanes {
 				if len(req.Lanes) == 0 || slices.Contains(req.Lanes, l.Name) {
 					l.Flush, l.RetryAt = r.state.Head, time.Time{}
@@ -100,30 +99,23 @@ func (r *run) handle() error {
 				op.Note = "it is being uninstalled already"
 				return
 			}
-			r.state.Closing = &Closing{At: r.now(), Operation: op.ID}
-			r.state.Paused = false
-			if r.state.Phase == Running {
-				r.state.Phase = Uninstall
-			}
-			for _, l := range r.state.Lanes { // one more try of everything, however it stands
-				l.RetryAt, l.Stopped = time.Time{}, false
-			}
+			r.beginClosing(op.ID)
 		}),
 	)
 }
 
 // update registers one Update. Its handler never yields.
 func update[T any](r *run, name string, validate func(T) error, apply func(*Operation, T)) error {
-	o := workflow.UpdateHandlerOptions{Description: name}
-	if validate != nil {
-		o.Validator = validate
-	}
+	o := workflow.UpdateHandlerOptions{Description: name, Validator: func(ctx workflow.Context, req T) error {
+		if validate == nil || r.accepted(workflow.GetCurrentUpdateInfo(ctx).ID) {
+			return nil // what was accepted stays accepted, whatever has changed since
+		}
+		return validate(req)
+	}}
 	return workflow.SetUpdateHandlerWithOptions(r.ctx, name, func(ctx workflow.Context, req T) (Accepted, error) {
 		id := workflow.GetCurrentUpdateInfo(ctx).ID
-		for _, op := range r.state.Operations {
-			if op.ID == id {
-				return Accepted{Operation: id, Note: "accepted before"}, nil
-			}
+		if r.accepted(id) {
+			return Accepted{Operation: id, Note: "accepted before"}, nil
 		}
 		op := Operation{ID: id, Name: name, At: r.now()}
 		apply(&op, req)
@@ -134,6 +126,19 @@ func update[T any](r *run, name string, validate func(T) error, apply func(*Oper
 		r.poke.SendAsync(struct{}{})
 		return Accepted{Operation: id, Note: op.Note}, nil
 	}, o)
+}
+
+// accepted says that the Update is one of the latest operations.
+func (r *run) accepted(id string) bool {
+	return slices.ContainsFunc(r.state.Operations, func(op Operation) bool { return op.ID == id })
+}
+
+// few are the names to remember; of many it is remembered that they were many, as if all had been named (I10).
+func few(names []string) []string {
+	if len(names) > 20 {
+		return nil
+	}
+	return names
 }
 
 func firstError(errs ...error) error {
@@ -152,19 +157,40 @@ func refuse(format string, args ...any) error {
 	return temporal.NewNonRetryableApplicationError(fmt.Sprintf(format, args...), Refused, nil)
 }
 
-func (r *run) checkOpen(PauseRequest) error {
-	if r.state.Phase == Uninstall {
+func (r *run) checkOpen() error {
+	if r.state.Closing != nil {
 		return refuse("it is being uninstalled")
 	}
 	return nil
+}
+
+func (r *run) checkResume(req ResumeRequest) error {
+	for _, name := range req.Only {
+		if s := r.state.stream(name); s == nil && r.state.lane(name) == nil {
+			return refuse("there is no destination or stream %q; there are %s", name, strings.Join(r.names(), ", "))
+		}
+	}
+	return nil
+}
+
+// names are those of the lanes and streams.
+func (r *run) names() []string {
+	var all []string
+	for _, l := range r.plan.Lanes {
+		all = append(all, l.Name)
+	}
+	return append(all, r.plan.Streams...)
 }
 
 func (r *run) checkPolls(req StreamsRequest) error {
 	if !r.plan.Polls() {
 		return refuse("this integration has the trigger %q and reads nothing by itself", r.plan.Trigger)
 	}
+	if err := r.checkOpen(); err != nil {
+		return err
+	}
 	for _, name := range req.Streams {
-		if r.state.stream(name) == nil {
+		if !slices.Contains(r.plan.Streams, name) {
 			return refuse("there is no stream %q; there are %s", name, strings.Join(r.plan.Streams, ", "))
 		}
 	}
@@ -175,34 +201,34 @@ func (r *run) checkFlush(req FlushRequest) error { return r.checkLanes(req.Lanes
 
 func (r *run) checkLanes(names ...string) error {
 	for _, name := range names {
-		if r.state.lane(name) == nil {
-			var known []string
-			for _, l := range r.state.Lanes {
-				known = append(known, l.Name)
-			}
-			return refuse("there is no destination %q; there are %s", name, strings.Join(known, ", "))
+		if !r.takes(name) {
+			return refuse("there is no destination %q; there are %s", name, strings.Join(r.names()[:len(r.plan.Lanes)], ", "))
 		}
 	}
 	return nil
 }
 
 func (r *run) checkRedeliver(req RedeliverRequest) error {
-	if r.state.Phase == Uninstall {
-		return refuse("it is being uninstalled")
+	if err := r.checkOpen(); err != nil {
+		return err
 	}
 	if len(req.IDs) > maxRedeliverIDs {
 		return refuse("at most %d records can be named at once; name none to redeliver all of the destination", maxRedeliverIDs)
 	}
-	if len(r.state.Requeue) >= maxOperations {
-		return refuse("%d redeliveries are waiting already", len(r.state.Requeue))
+	named := len(req.IDs)
+	for _, q := range r.state.Requeue {
+		named += len(q.IDs)
+	}
+	if len(r.state.Requeue) >= maxOperations || named > 2*maxRedeliverIDs {
+		return refuse("%d redeliveries are waiting already; try again when they are done", len(r.state.Requeue))
 	}
 	return r.checkLanes(req.Lane)
 }
 
 func (r *run) checkPlan(p Plan) error {
-	switch {
-	case r.state.Phase == Uninstall:
-		return refuse("it is being uninstalled")
+	switch err := r.checkOpen(); {
+	case err != nil:
+		return err
 	case len(p.Lanes) == 0 || len(p.Streams) == 0:
 		return refuse("a plan needs a destination and a stream")
 	case p.Revision < r.plan.Revision:
@@ -236,7 +262,7 @@ func (r *run) resume(only []string) {
 	}
 	for _, s := range r.state.Streams {
 		if of(s.Name) {
-			s.Stopped, s.RetryAt = false, time.Time{}
+			s.Stopped, s.RetryAt, s.Resyncs = false, time.Time{}, 0
 		}
 	}
 }
@@ -281,6 +307,44 @@ func (r *run) adoptPlan(p Plan) {
 	}
 	r.state.Hooks.Next, r.state.Hooks.Manual = r.now(), false
 	r.publishNow = r.state.Phase != Installing
+}
+
+// settle marks the operations that have come true meanwhile.
+func (r *run) settle() {
+	for i := range r.state.Operations {
+		if op := &r.state.Operations[i]; !op.Done {
+			op.Done, op.Note = r.done(*op)
+		}
+	}
+}
+
+// done works out whether an operation that only waits for the loop has come true, and what is to be said of it.
+func (r *run) done(op Operation) (bool, string) {
+	among := func(names []string, name string) bool { return len(names) == 0 || slices.Contains(names, name) }
+	switch op.Name {
+	case FlushUpdate:
+		for _, l := range r.state.Lanes {
+			if !l.Removed && among(op.Lanes, l.Name) && l.Next < op.Until {
+				return false, op.Note
+			}
+		}
+		return true, op.Note
+	case PollUpdate, BackfillUpdate:
+		note := op.Note
+		for _, s := range r.state.Streams {
+			switch {
+			case s.Removed || !among(op.Streams, s.Name):
+			case s.Stopped && s.Failure != nil:
+				note = r.clip("stream " + s.Name + ": " + s.Failure.Message)
+			case s.Mid || s.Begun.Before(op.At):
+				return false, op.Note
+			}
+		}
+		return true, note
+	case UninstallUpdate:
+		return r.state.Phase == Ended, op.Note
+	}
+	return false, op.Note
 }
 
 // finish marks an operation as done.

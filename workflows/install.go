@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"strings"
 
-	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/workflow"
 
 	"tributary/activities"
@@ -15,8 +14,9 @@ import (
 const InstallFailed = "InstallFailed"
 
 // install checks every connection and has the app's webhooks registered before it reports the installation as running.
-// What is merely unavailable is tried again for a while. An install that fails leaves nothing behind.
-func (r *run) install() error {
+// What is merely unavailable is tried again for a while. An install that fails is undone as an uninstall is: what webhooks
+// brought meanwhile was acknowledged, so it too ends delivered or in quarantine (I4).
+func (r *run) install() {
 	deadline := r.now().Add(r.timing.Install)
 	for attempt := 1; ; attempt++ {
 		failures := r.checkAll()
@@ -41,21 +41,24 @@ func (r *run) install() error {
 		}
 		if len(failures) == 0 && r.state.Closing == nil {
 			r.state.Phase = Running
-			return nil
+			return
 		}
-		stop := r.state.Closing != nil || r.now().After(deadline)
+		if r.state.Closing != nil {
+			return
+		}
+		stop := r.now().After(deadline)
 		var texts []string
 		for _, f := range failures {
 			stop = stop || f.Kind.Stops()
 			texts = append(texts, fmt.Sprintf("%s (%s)", f.Message, f.Kind))
 		}
 		if stop {
-			return r.abandon(strings.Join(texts, "; "))
+			r.state.Closing = &Closing{At: r.now(), Failed: connectors.Clip(strings.Join(texts, "; "), 1000)}
+			return
 		}
+		// A timer that is not cancelled does not fail.
 		d := r.timing.Backoff * 2
-		if err := workflow.NewTimer(r.ctx, d+r.jitter(d/4, attempt)).Get(r.ctx, nil); err != nil {
-			return err
-		}
+		_ = workflow.Sleep(r.ctx, d+r.jitter(d/4, attempt))
 	}
 }
 
@@ -95,21 +98,4 @@ func (r *run) call(name string, input, out any) *activities.Failure {
 		return &activities.Failure{Kind: connectors.Unavailable, Message: plain(err)}
 	}
 	return nil
-}
-
-// abandon undoes a failed install as far as that can be done.
-func (r *run) abandon(why string) error {
-	if r.state.Closing != nil {
-		why = "uninstalled before the install was complete"
-	}
-	note := "install failed: " + why
-	if r.plan.Receives() {
-		if f := r.call(activities.UnsubscribeName, activities.SubscribeInput{Target: r.target(r.plan.Revision)}, nil); f != nil {
-			note += "; webhooks may be left in the app: " + f.Message
-		}
-	}
-	if f := r.call(activities.EndName, activities.EndInput{Target: r.target(r.plan.Revision), Note: connectors.Clip(note, 1000)}, nil); f != nil {
-		note += "; the catalog still lists it: " + f.Message
-	}
-	return temporal.NewNonRetryableApplicationError(note, InstallFailed, nil)
 }

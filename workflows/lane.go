@@ -1,6 +1,7 @@
 package workflows
 
 import (
+	"encoding/json"
 	"time"
 
 	"tributary/activities"
@@ -9,9 +10,6 @@ import (
 
 // write starts the next batch of each lane that has something to do and nothing in flight.
 func (r *run) write() {
-	if r.state.Paused {
-		return
-	}
 	now := r.now()
 	kept := r.state.Lanes[:0:0]
 	for _, l := range r.state.Lanes {
@@ -24,15 +22,27 @@ func (r *run) write() {
 		}
 		kept = append(kept, l)
 		r.spill(l)
-		if l.Batch == nil {
+		if l.Batch == nil && !r.state.Paused {
 			r.skip(l)
 			l.Batch = r.freeze(l, now)
 		}
-		if l.Batch != nil && (l.Batch.Spill != nil || !l.waits(now)) {
+		if r.ready(l, now) {
 			r.send(l)
 		}
 	}
 	r.state.Lanes = kept
+}
+
+// ready says that the lane's batch may be tried now. Quarantine asks nothing of the destination and keeps the backlog
+// limited, also of an installation that is paused.
+func (r *run) ready(l *Lane, now time.Time) bool {
+	switch {
+	case l.Batch == nil:
+		return false
+	case l.Batch.Spill != nil:
+		return !l.Batch.Quarantine.waits(now)
+	}
+	return !r.state.Paused && !l.waits(now)
 }
 
 // waits says that a lane or stream must not be tried now.
@@ -97,11 +107,17 @@ func (r *run) freeze(l *Lane, now time.Time) *Batch {
 	if full || l.Flush > b.First || !now.Before(time.UnixMilli(oldest).Add(lp.Age)) {
 		return b
 	}
+	if _, owed := r.lag(l); owed >= r.plan.Backlog {
+		return b // waiting for more would wait for ever: nothing more is taken in
+	}
 	return nil
 }
 
 // laneDue is when the lane is to be looked at although nothing happens.
 func (r *run) laneDue(l *Lane) time.Time {
+	if l.Batch != nil && l.Batch.Spill != nil {
+		return l.Batch.Quarantine.RetryAt
+	}
 	if r.state.Paused || l.Stopped {
 		return time.Time{}
 	}
@@ -120,11 +136,22 @@ func (r *run) laneDue(l *Lane) time.Time {
 	return time.Time{}
 }
 
+// removedTries is how often a removed lane tries to finish its batch before that goes to quarantine.
+const removedTries = 10
+
 // spill sends what an optional lane owes to quarantine when its backlog is full; a required one makes the
-// installation wait instead (see backlogged).
+// installation wait instead (see backlogged). So goes, too, what a removed lane can't finish: nobody will mend it any more.
 func (r *run) spill(l *Lane) {
 	lp, ok := r.plan.lane(l.Name)
-	if !ok || !lp.Optional || (l.Batch != nil && l.Batch.Spill != nil) {
+	switch {
+	case l.Batch != nil && l.Batch.Spill != nil:
+		return
+	case l.Removed:
+		if l.Failure != nil && (l.Stopped || l.Failures >= removedTries) {
+			l.Batch.Spill = &activities.Failure{Kind: l.Failure.Kind, Message: "the destination was removed: " + l.Failure.Message}
+		}
+		return
+	case !ok || !lp.Optional:
 		return
 	}
 	if _, bytes := r.lag(l); bytes <= r.plan.Backlog {
@@ -146,6 +173,10 @@ func (r *run) spill(l *Lane) {
 // send starts the write of the lane's frozen batch.
 func (r *run) send(l *Lane) {
 	b := l.Batch
+	if _, ok := r.plan.lane(l.Name); ok && l.Failures > 0 && b.Spill == nil {
+		// What fails by a definition that was replaced since may be what the new one mends.
+		b.Revision = r.plan.Revision
+	}
 	in := activities.WriteInput{
 		Target: r.target(b.Revision), Lane: l.Name, First: max(b.First, l.Next), Next: b.Next,
 		Settled: b.Settled, Entries: r.overlapping(max(b.First, l.Next), b.Next),
@@ -166,8 +197,7 @@ func (r *run) send(l *Lane) {
 		delete(r.writing, l.Name)
 		var out activities.WriteOutput
 		if err := f.Get(r.ctx, &out); err != nil {
-			r.fail(&l.Trouble, &activities.Failure{Kind: connectors.Unknown, Message: plain(err)})
-			return
+			out = activities.WriteOutput{Next: l.Next, Settled: b.Settled, Failure: &activities.Failure{Kind: connectors.Unknown, Message: plain(err)}}
 		}
 		r.wrote(l, out)
 	})
@@ -195,7 +225,21 @@ func (r *run) wrote(l *Lane, out activities.WriteOutput) {
 			}
 		}
 	}
+	if out.Failure == nil && l.Batch != nil {
+		out.Failure = &activities.Failure{Kind: connectors.Unknown, Message: "a write ended without an outcome for every record"}
+	}
+	if out.Delivered+out.Quarantined > 0 {
+		b.Quarantine.Failures = 0
+		if b.Spill == nil {
+			l.Failures = 0 // it works, if haltingly: the pause does not grow
+		}
+	}
 	switch {
+	case b.Spill != nil:
+		// Quarantine says nothing about the destination: what is the matter with that stays.
+		if out.Failure != nil {
+			r.retry(&b.Quarantine, out.Failure)
+		}
 	case out.Failure == nil:
 		l.Trouble = Trouble{}
 	case out.Failure.Kind == connectors.TooLarge && l.Batch != nil:
@@ -224,25 +268,41 @@ func (r *run) split(l *Lane, f *activities.Failure) {
 	b.Settled = settled
 }
 
-// fail books a failure: kinds that stop wait for somebody, the rest backs off, no shorter than was asked for.
+// fail books a failure: kinds that stop wait for somebody, the rest is tried again.
 func (r *run) fail(t *Trouble, f *activities.Failure) {
+	r.retry(t, f)
+	if f.Kind.Stops() {
+		t.Stopped, t.RetryAt = true, time.Time{}
+	}
+}
+
+// retry books a failure and backs off, no shorter than was asked for.
+func (r *run) retry(t *Trouble, f *activities.Failure) {
 	now := r.now()
 	if t.Failures == 0 {
 		t.FailedAt = now
 	}
 	t.Failures++
-	f.Message = connectors.Clip(f.Message, 500)
+	f.Message = r.clip(f.Message)
 	t.Failure = f
-	if f.Kind.Stops() {
-		t.Stopped = true
-		return
-	}
 	d := r.timing.MaxBackoff
 	if n := t.Failures - 1; n < 20 {
 		d = min(r.timing.Backoff<<n, d)
 	}
-	d = max(d+r.jitter(d/4, t.Failures), f.Wait)
-	t.RetryAt = now.Add(d)
+	t.RetryAt = now.Add(max(d+r.jitter(d/4, t.Failures), f.Wait))
+}
+
+// clip keeps a text so short that the state stays small though every lane and stream has one (I10). In JSON a character
+// may take six bytes.
+func (r *run) clip(s string) string {
+	limit := min(500, 32<<10/(len(r.state.Lanes)+len(r.state.Streams)+1))
+	s = connectors.Clip(s, limit)
+	for {
+		if b, err := json.Marshal(s); err != nil || len(b) <= limit+limit/4 {
+			return s
+		}
+		s = connectors.Clip(s, len(s)*3/4)
+	}
 }
 
 // backlogged says that a required lane owes so much that nothing more may be read.

@@ -2,6 +2,7 @@ package workflows
 
 import (
 	"tributary/activities"
+	"tributary/connectors"
 	"tributary/internal/segment"
 )
 
@@ -61,7 +62,8 @@ func (r *run) lag(l *Lane) (records, bytes int64) {
 		}
 		left := e.End() - max(e.First, l.Next)
 		records += left
-		bytes += e.Bytes * left / int64(e.Records)
+		n := int64(e.Records)
+		bytes += e.Bytes/n*left + e.Bytes%n*left/n // the product of both would overflow in a large manifest
 	}
 	return records, bytes
 }
@@ -80,7 +82,7 @@ func (r *run) overlapping(first, next int64) []activities.Entry {
 // roll puts the oldest run of entries of one level into a manifest when there are many (I10). Levels nest, so the
 // queue grows with the logarithm of the backlog.
 func (r *run) roll() {
-	if r.rolling {
+	if r.rolling || r.full() || r.state.Rolling.waits(r.now()) {
 		return
 	}
 	from, to := r.rollable()
@@ -95,14 +97,20 @@ func (r *run) roll() {
 	}, r.quick(), func(f activityFuture) {
 		r.rolling = false
 		var out activities.RollOutput
-		if f.Get(r.ctx, &out) != nil || out.Failure != nil {
-			return // the next arrival tries again
+		if err := f.Get(r.ctx, &out); err != nil {
+			out.Failure = &activities.Failure{Kind: connectors.Unknown, Message: plain(err)}
 		}
+		if out.Failure != nil {
+			r.retry(&r.state.Rolling, out.Failure)
+			return
+		}
+		r.state.Rolling = Trouble{}
 		r.replace(entries, out.Entry)
 	})
 }
 
-// rollable finds a run of at least half of Timing.Roll entries of one level, once there are more than Timing.Roll of it.
+// rollable finds the oldest run of entries of one level, once there are more than Timing.Roll of it; of manifests, a
+// quarter of that.
 func (r *run) rollable() (from, to int) {
 	count := make(map[int]int)
 	for _, e := range r.state.Queue {
@@ -116,15 +124,12 @@ func (r *run) rollable() (from, to int) {
 		if count[level] <= limit {
 			continue
 		}
-		for from = 0; from < len(r.state.Queue) && r.state.Queue[from].Level != level; from++ {
-		}
-		to = from
-		lane := r.state.Queue[from].Lane
-		for to < len(r.state.Queue) && to-from < limit*3/4 && r.state.Queue[to].Level == level && r.state.Queue[to].Lane == lane {
-			to++
-		}
-		if to-from > 1 {
-			return from, to
+		for from = 0; from < len(r.state.Queue); from = max(to, from+1) {
+			for to = from; to < len(r.state.Queue) && to-from < max(limit*3/4, 2) && r.state.Queue[to].Level == level; to++ {
+			}
+			if to-from > 1 {
+				return from, to
+			}
 		}
 	}
 	return 0, 0
@@ -162,10 +167,23 @@ func (r *run) marks() map[string]uint64 {
 		low(journal, mark+1)
 	}
 	low(activities.Origin(activities.PollOrigin, suffix), r.state.Chunks+1)
+	low(activities.Origin(activities.OverlapOrigin, suffix), r.state.Chunks+1)
+	low(activities.Origin(activities.ExtraOrigin, suffix), r.state.Chunks+1)
 	low(activities.Origin(activities.ManifestOrigin, suffix), r.state.Manifests+1)
 	low(activities.Origin(activities.RequeueOrigin, suffix), r.state.Redeliveries+1)
+	// What is under way may have sealed what nothing in the state names yet.
 	for _, chunk := range r.fetching {
 		low(activities.Origin(activities.PollOrigin, suffix), chunk)
+		low(activities.Origin(activities.OverlapOrigin, suffix), chunk)
+		low(activities.Origin(activities.ExtraOrigin, suffix), chunk)
+	}
+	if r.rolling {
+		low(activities.Origin(activities.ManifestOrigin, suffix), r.state.Manifests)
+	}
+	for _, q := range r.state.Requeue {
+		if q.Sequence > 0 {
+			low(activities.Origin(activities.RequeueOrigin, suffix), q.Sequence)
+		}
 	}
 	for _, e := range r.state.Queue {
 		if n, err := segment.ParseName(e.Name); err == nil {
@@ -175,19 +193,16 @@ func (r *run) marks() map[string]uint64 {
 			low(origin, seq)
 		}
 	}
-	overlap, extra := r.state.Chunks+1, r.state.Chunks+1
 	for _, s := range r.state.Streams {
 		if s.Bookmark.Object != "" {
-			overlap = min(overlap, s.Overlap)
+			low(activities.Origin(activities.OverlapOrigin, suffix), s.Overlap)
 		}
 		if s.Extra != "" {
-			extra = min(extra, s.ExtraSeq)
+			low(activities.Origin(activities.ExtraOrigin, suffix), s.ExtraSeq)
 		}
 		for journal, from := range s.Floor {
 			low(journal, from)
 		}
 	}
-	low(activities.Origin(activities.OverlapOrigin, suffix), overlap)
-	low(activities.Origin(activities.ExtraOrigin, suffix), extra)
 	return m
 }

@@ -9,6 +9,7 @@ import (
 	"go.temporal.io/sdk/workflow"
 
 	"tributary/activities"
+	"tributary/connectors"
 )
 
 // Summary is the result of an installation that was uninstalled.
@@ -27,18 +28,15 @@ func Installation(ctx workflow.Context, in Input) (*Summary, error) {
 	if err := r.handle(); err != nil {
 		return nil, err
 	}
-	if r.state.Phase == Installing {
-		if err := r.install(); err != nil {
-			return nil, err
-		}
+	if r.state.Phase == Installing && r.state.Closing == nil {
+		r.install()
 	}
 	for {
 		r.drain()
 		r.step()
 		r.show()
 		if r.state.Phase == Ended {
-			r.drain()
-			return r.summary(), nil
+			return r.summary()
 		}
 		if r.full() && r.open == 0 {
 			// Drained last: nothing may yield between here and the end of the run, or a signal that
@@ -86,6 +84,8 @@ type run struct {
 
 func newRun(ctx workflow.Context, in Input) *run {
 	info := workflow.GetInfo(ctx)
+	asked := ctx
+	ctx, _ = workflow.NewDisconnectedContext(ctx)
 	r := &run{
 		ctx: ctx, in: in, plan: in.Plan, timing: in.Plan.Timing.withDefaults(), state: in.State,
 		arrivals: workflow.GetSignalChannel(ctx, ArrivalSignal),
@@ -105,7 +105,7 @@ func newRun(ctx workflow.Context, in Input) *run {
 	// these numbers. So it continues under an epoch of its own, and the records' keys keep the effect once (I3). The
 	// run's ID differs from the original one in a reset run only; what replays of the part before the reset compute is
 	// not compared, because activity inputs are not.
-	if info.WorkflowExecution.RunID != info.OriginalRunID {
+	if info.OriginalRunID != "" && info.WorkflowExecution.RunID != info.OriginalRunID {
 		r.state.Ledger = in.Epoch + "." + shorten(info.WorkflowExecution.RunID)
 		r.state.Resets++
 	}
@@ -116,6 +116,13 @@ func newRun(ctx workflow.Context, in Input) *run {
 		}
 	})
 	r.selector.AddReceive(r.poke, func(c workflow.ReceiveChannel, _ bool) { c.ReceiveAsync(nil) })
+	// Whoever asks Temporal to cancel the workflow means uninstall. The work itself goes on under a context of its own:
+	// a cancelled one would start nothing more, not even what ends it.
+	workflow.Go(ctx, func(ctx workflow.Context) {
+		asked.Done().Receive(ctx, nil)
+		r.beginClosing("")
+		r.poke.SendAsync(struct{}{})
+	})
 	return r
 }
 
@@ -182,7 +189,7 @@ func (r *run) start(name, summary string, input any, o workflow.ActivityOptions,
 // for a moment only, because an open activity holds up continue-as-new; the workflow has the patience.
 func (r *run) quick() workflow.ActivityOptions {
 	return workflow.ActivityOptions{
-		StartToCloseTimeout:    20 * time.Second,
+		StartToCloseTimeout:    30 * time.Second,
 		ScheduleToCloseTimeout: time.Minute,
 		RetryPolicy:            &temporal.RetryPolicy{InitialInterval: 200 * time.Millisecond, BackoffCoefficient: 2, MaximumInterval: 5 * time.Second},
 	}
@@ -201,9 +208,12 @@ func (r *run) long() workflow.ActivityOptions {
 
 // step starts whatever can be started now.
 func (r *run) step() {
+	r.calm()
 	r.trim()
-	if r.state.Phase == Uninstall {
+	r.settle()
+	if r.state.Closing != nil {
 		r.uninstall()
+		r.roll()
 		return
 	}
 	if r.full() {
@@ -230,10 +240,14 @@ func (r *run) wait() {
 // arm sets the run's one timer. It is replaced only when something is due earlier: a timer that rings for nothing
 // costs less history than one that is cancelled each time.
 func (r *run) arm(at time.Time) {
-	if !at.IsZero() && !at.After(r.now()) {
-		at = r.now().Add(time.Second) // due and not done: whatever it is, it must not make the loop spin
+	if at.IsZero() {
+		return
 	}
-	if at.IsZero() || (r.timer != nil && !at.Before(r.wakeAt)) {
+	if now := r.now(); !at.After(now) {
+		// step has just acted on whatever was due; what still is must not make the loop spin.
+		at = now.Add(r.timing.Backoff)
+	}
+	if r.timer != nil && !at.Before(r.wakeAt) {
 		return
 	}
 	if r.timer != nil {
@@ -258,7 +272,7 @@ func (r *run) due() time.Time {
 			at = t
 		}
 	}
-	if r.state.Phase == Uninstall {
+	if r.state.Closing != nil {
 		return r.closingDue()
 	}
 	if r.full() {
@@ -270,12 +284,15 @@ func (r *run) due() time.Time {
 		}
 	}
 	for _, s := range r.state.Streams {
-		if _, busy := r.fetching[s.Name]; !busy {
+		if !r.reading(s) {
 			sooner(r.streamDue(s))
 		}
 	}
 	if !r.healing {
 		sooner(r.hooksDue())
+	}
+	if !r.rolling {
+		sooner(r.state.Rolling.RetryAt)
 	}
 	if !r.requeueing && len(r.state.Requeue) > 0 && !r.state.Paused {
 		sooner(r.state.Requeue[0].RetryAt)
@@ -284,4 +301,35 @@ func (r *run) due() time.Time {
 		sooner(r.publishDue())
 	}
 	return at
+}
+
+// calm brings back what was put off further than anything ever is: the clock was set back since.
+func (r *run) calm() {
+	now := r.now()
+	near := func(t *time.Time, d time.Duration) {
+		if latest := now.Add(d); t.After(latest) {
+			*t = latest
+		}
+	}
+	longest := max(connectors.MaxWait, r.timing.MaxBackoff+r.timing.MaxBackoff/4)
+	for _, l := range r.state.Lanes {
+		near(&l.RetryAt, longest)
+		if l.Batch != nil {
+			near(&l.Batch.Quarantine.RetryAt, longest)
+		}
+	}
+	for _, s := range r.state.Streams {
+		near(&s.RetryAt, longest)
+		near(&s.Next, r.plan.Interval+r.plan.Interval/20)
+	}
+	for i := range r.state.Requeue {
+		near(&r.state.Requeue[i].RetryAt, longest)
+	}
+	near(&r.state.Rolling.RetryAt, longest)
+	near(&r.state.Hooks.RetryAt, longest)
+	near(&r.state.Hooks.Next, r.timing.Heal+r.timing.Heal/4)
+	near(&r.state.PublishedAt, 0)
+	for i := range r.state.Queue {
+		r.state.Queue[i].At = min(r.state.Queue[i].At, now.UnixMilli())
+	}
 }

@@ -43,6 +43,8 @@ type State struct {
 	Redeliveries uint64 `json:"redeliveries,omitempty"`
 	// Requeue lists redeliveries that are still to do.
 	Requeue []Requeue `json:"requeue,omitempty"`
+	// Rolling is what keeps old references from rolling into manifests.
+	Rolling Trouble `json:"rolling,omitzero"`
 
 	// Moved says that the low-water marks moved since they were published; Pressure is what was published of it.
 	Moved       bool      `json:"moved,omitempty"`
@@ -108,8 +110,9 @@ type Batch struct {
 	Next     int64             `json:"next"`
 	Revision int               `json:"revision"`
 	Settled  []activities.Span `json:"settled,omitempty"`
-	// Spill, when set, is why the batch goes to quarantine.
-	Spill *activities.Failure `json:"spill,omitempty"`
+	// Spill, when set, is why the batch goes to quarantine; Quarantine is what keeps it from getting there.
+	Spill      *activities.Failure `json:"spill,omitempty"`
+	Quarantine Trouble             `json:"quarantine,omitzero"`
 }
 
 // Trouble is what keeps a lane or a stream from working.
@@ -131,9 +134,12 @@ type Stream struct {
 	Mid bool `json:"mid,omitempty"`
 	// Restart says that what a fetch under way brings no longer moves the bookmark.
 	Restart bool `json:"restart,omitempty"`
-	// Next is when the next poll begins; Begun when the one under way did.
+	// Full says that the poll under way reads everything, not what changed since the last one.
+	Full bool `json:"full,omitempty"`
+	// Next is when the next poll begins; Begun when the one under way did; Asked when one was asked for last.
 	Next  time.Time `json:"next,omitzero"`
 	Begun time.Time `json:"begun,omitzero"`
+	Asked time.Time `json:"asked,omitzero"`
 	Trouble
 	Removed    bool      `json:"removed,omitempty"`
 	Polls      int64     `json:"polls"`
@@ -144,7 +150,7 @@ type Stream struct {
 	Resyncs    int       `json:"resyncs,omitempty"`
 
 	// Reconciliation: what came by webhook from Floor on is left out; Missed counts what no webhook had brought,
-	// after the first full read. Extra is the object that lists such records.
+	// except while everything was read. Extra is the object that lists such records.
 	Floor     map[string]uint64 `json:"floor,omitempty"`
 	NextFloor map[string]uint64 `json:"next_floor,omitempty"`
 	Extra     string            `json:"extra,omitempty"`
@@ -169,6 +175,11 @@ type Requeue struct {
 	Operation string  `json:"operation"`
 	Lane      string  `json:"lane"`
 	IDs       []int64 `json:"ids,omitempty"`
+	// Sequence numbers the redelivery under way. Attempts repeat it, so that one whose answer was lost is not repeated
+	// with other records.
+	Sequence uint64 `json:"sequence,omitempty"`
+	// Begun is when the first part of it was taken, of one that takes more than one.
+	Begun time.Time `json:"begun,omitzero"`
 	Trouble
 }
 
@@ -179,20 +190,25 @@ type Operation struct {
 	At   time.Time `json:"at"`
 	Done bool      `json:"done,omitempty"`
 	Note string    `json:"note,omitempty"`
-	// Until is the ordinal that a flush waits for; Streams are those that a poll or backfill reads.
+	// Until is the ordinal that a flush of Lanes waits for; Streams are those that a poll or backfill reads. None = all.
 	Until   int64    `json:"until,omitempty"`
+	Lanes   []string `json:"lanes,omitempty"`
 	Streams []string `json:"streams,omitempty"`
 }
 
-// Closing is an uninstall under way.
+// Closing is an uninstall under way, or the end of an install that failed.
 type Closing struct {
-	At           time.Time `json:"at"`
-	Operation    string    `json:"operation"`
-	Marked       bool      `json:"marked,omitempty"`
-	Unsubscribed bool      `json:"unsubscribed,omitempty"`
-	// FlushedAt is when the delivery of what is left began: its bounds count from there.
-	FlushedAt time.Time `json:"flushed_at,omitzero"`
-	Left      []string  `json:"left,omitempty"`
+	At        time.Time `json:"at"`
+	Operation string    `json:"operation,omitempty"`
+	// Failed is why the install failed.
+	Failed string `json:"failed,omitempty"`
+	// Step is when the step under way began, Trouble what it met; Rest when delivering what is left began.
+	Step time.Time `json:"step,omitzero"`
+	Rest time.Time `json:"rest,omitzero"`
+	Trouble
+	Marked       bool     `json:"marked,omitempty"`
+	Unsubscribed bool     `json:"unsubscribed,omitempty"`
+	Left         []string `json:"left,omitempty"`
 }
 
 const maxOperations = 20

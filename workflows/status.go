@@ -121,34 +121,15 @@ func (r *run) status() Status {
 		s.Hooks = &h
 	}
 	for _, op := range st.Operations {
-		op.Done = op.Done || r.done(op)
+		if !op.Done {
+			op.Done, op.Note = r.done(op)
+		}
 		s.Operations = append(s.Operations, op)
 	}
 	if st.Closing != nil {
 		s.Left = st.Closing.Left
 	}
 	return s
-}
-
-// done works out whether an operation that only waits for the loop has come true.
-func (r *run) done(op Operation) bool {
-	switch op.Name {
-	case FlushUpdate:
-		for _, l := range r.state.Lanes {
-			if l.Next < op.Until {
-				return false
-			}
-		}
-		return true
-	case PollUpdate, BackfillUpdate:
-		for _, name := range op.Streams {
-			if s := r.state.stream(name); s != nil && (s.Mid || s.Begun.Before(op.At)) {
-				return false
-			}
-		}
-		return true
-	}
-	return false
 }
 
 // healthNow is the worst thing that is the matter, and why, in plain words.
@@ -170,13 +151,20 @@ func (r *run) healthNow() (Health, string) {
 	}
 	for _, l := range r.state.Lanes {
 		note("destination "+l.Name, l.Trouble)
+		if l.Batch != nil {
+			note("quarantine of "+l.Name, l.Batch.Quarantine)
+		}
 	}
 	for _, s := range r.state.Streams {
 		note("stream "+s.Name, s.Trouble)
 	}
 	note("webhooks", r.state.Hooks.Trouble)
+	note("manifests", r.state.Rolling)
+	if len(r.state.Requeue) > 0 {
+		note("redelivery to "+r.state.Requeue[0].Lane, r.state.Requeue[0].Trouble)
+	}
 	switch {
-	case r.state.Phase == Uninstall || r.state.Phase == Ended:
+	case r.state.Closing != nil:
 		return Closed, ""
 	case auth != "":
 		return NeedsAuth, auth

@@ -1,15 +1,14 @@
 package workflows
 
 import (
+	"errors"
 	"hash/fnv"
-	"maps"
+	"slices"
 	"strconv"
 	"time"
 
 	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/workflow"
-
-	"errors"
 
 	"tributary/activities"
 	"tributary/connectors"
@@ -20,29 +19,32 @@ type activityFuture = workflow.Future
 // maxResyncs is how often in a row a stream may be read again from the beginning because its cursor expired.
 const maxResyncs = 3
 
+// maxBookmarks bounds what bookmarks take of the state, in bytes (I10).
+const maxBookmarks = 32 << 10
+
 // fetch starts the next chunk of each stream that is due: the next one is read while the last is written.
 func (r *run) fetch() {
+	r.state.Streams = slices.DeleteFunc(r.state.Streams, func(s *Stream) bool { return s.Removed && !r.reading(s) })
 	if r.state.Paused || !r.plan.Polls() || r.backlogged() {
 		return
 	}
 	now := r.now()
-	kept := r.state.Streams[:0:0]
 	for _, s := range r.state.Streams {
-		_, busy := r.fetching[s.Name]
-		if s.Removed && !busy {
-			continue
-		}
-		kept = append(kept, s)
-		if busy || s.waits(now) || (!s.Mid && now.Before(s.Next)) {
+		if s.Removed || r.reading(s) || s.waits(now) || (!s.Mid && now.Before(s.Next)) {
 			continue
 		}
 		if !s.Mid {
-			s.Mid, s.Begun = true, now
+			s.Mid, s.Begun, s.Full = true, now, s.Bookmark.IsZero()
 			r.mark(s)
 		}
 		r.read(s)
 	}
-	r.state.Streams = kept
+}
+
+// reading says that a chunk of the stream is being fetched.
+func (r *run) reading(s *Stream) bool {
+	_, busy := r.fetching[s.Name]
+	return busy
 }
 
 // mark notes from where on webhooks may be what this poll finds: those since the poll before the last one began, because
@@ -83,22 +85,20 @@ func (r *run) read(s *Stream) {
 		Target: r.target(r.plan.Revision), Stream: s.Name, Bookmark: s.Bookmark, Since: s.Since,
 		Suffix: r.suffix(), Chunk: chunk,
 		Records: r.timing.ChunkRecords, Bytes: r.timing.ChunkBytes, Time: r.timing.ChunkTime,
+		Inline: maxBookmarks / len(r.state.Streams),
 	}
 	if r.plan.Reconciles() {
-		in.Reconcile, in.Seen, in.Extra, in.ExtraSequence = true, s.Floor, s.Extra, chunk
+		in.Reconcile, in.Extra, in.ExtraSequence = true, s.Extra, chunk
+		in.Seen = make(map[string]uint64, len(r.state.Marks))
 		for journal := range r.state.Marks {
-			if _, ok := in.Seen[journal]; !ok { // a journal that is new since the poll began
-				in.Seen = maps.Clone(in.Seen)
-				in.Seen[journal] = 0
-			}
+			in.Seen[journal] = s.Floor[journal] // 0 for one that is new since the poll began
 		}
 	}
 	r.start(activities.FetchName, "fetch "+s.Name, in, r.long(), func(f activityFuture) {
 		delete(r.fetching, s.Name)
 		var out activities.FetchOutput
 		if err := f.Get(r.ctx, &out); err != nil {
-			r.fail(&s.Trouble, &activities.Failure{Kind: connectors.Unknown, Message: plain(err)})
-			return
+			out = activities.FetchOutput{Failure: &activities.Failure{Kind: connectors.Unknown, Message: plain(err)}}
 		}
 		r.fetched(s, chunk, out)
 	})
@@ -119,29 +119,32 @@ func (r *run) fetched(s *Stream, chunk uint64, out activities.FetchOutput) {
 	s.Pages += int64(out.Pages)
 	s.Repeated += out.Repeated
 	if r.plan.Reconciles() {
-		if s.Polls > 0 {
+		if !s.Full {
 			s.Missed += records
 		}
 		if out.Extra != "" && out.Extra != s.Extra {
-			s.Extra, s.ExtraSeq = out.Extra, chunk
+			s.Extra, s.ExtraSeq, r.state.Moved = out.Extra, chunk, true
 		}
 	}
 	if s.Restart {
 		s.Restart, s.Mid, s.Trouble = false, false, Trouble{}
 		return
 	}
-	if out.Bookmark.Object != "" || out.Bookmark.Inline != nil {
+	if !out.Bookmark.IsZero() {
+		r.state.Moved = r.state.Moved || s.Bookmark.Object != ""
 		s.Bookmark, s.Overlap = out.Bookmark, chunk
 	}
 	if f := out.Failure; f != nil {
 		if f.Kind == connectors.CursorExpired {
-			s.Resyncs++
-			if s.Failures++; s.Failures <= maxResyncs {
-				s.Bookmark, s.Since, s.Mid = activities.Bookmark{}, time.Time{}, false
-				s.Failure, s.Next, s.RetryAt = f, r.now(), r.now().Add(r.timing.Backoff)
+			s.Bookmark, s.Since, s.Mid, s.Next = activities.Bookmark{}, time.Time{}, false, r.now()
+			if s.Resyncs++; s.Resyncs <= maxResyncs {
+				r.retry(&s.Trouble, f)
 				return
 			}
 			f = &activities.Failure{Kind: connectors.Invalid, Message: "the app calls the cursor expired again and again: " + f.Message}
+		}
+		if out.Pages > 0 {
+			s.Failures = 0 // it works, if haltingly: the pause does not grow
 		}
 		r.fail(&s.Trouble, f)
 		return
@@ -154,6 +157,9 @@ func (r *run) fetched(s *Stream, chunk uint64, out activities.FetchOutput) {
 	s.Mid, s.FinishedAt, s.Resyncs = false, now, 0
 	s.Polls++
 	s.Next = r.nextPoll(s.Begun, now)
+	if s.Asked.After(s.Begun) {
+		s.Next = now // asked for while this one was under way
+	}
 }
 
 // nextPoll keeps the rhythm of the poll that just ended, with jitter so that installations spread; a poll that took longer

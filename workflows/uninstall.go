@@ -2,11 +2,32 @@ package workflows
 
 import (
 	"fmt"
+	"strings"
 	"time"
+
+	"go.temporal.io/sdk/temporal"
 
 	"tributary/activities"
 	"tributary/connectors"
+	"tributary/internal/integration"
 )
+
+// beginClosing begins an uninstall, of whatever stands there.
+func (r *run) beginClosing(operation string) {
+	if r.state.Closing != nil {
+		return
+	}
+	r.state.Closing = &Closing{At: r.now(), Operation: operation}
+	r.state.Paused = false
+	if r.state.Phase == Installing {
+		r.state.Closing.Failed = "uninstalled before the install was complete"
+	} else {
+		r.state.Phase = Uninstall
+	}
+	for _, l := range r.state.Lanes { // one more try of everything, however it stands
+		l.RetryAt, l.Stopped = time.Time{}, false
+	}
+}
 
 // uninstall goes through its steps, one at a time: mark the epoch ended (so that nothing more is accepted), remove the
 // app's webhooks, deliver what is left within a bound, put the rest into quarantine. Each step has a bound, so it always ends,
@@ -16,33 +37,52 @@ func (r *run) uninstall() {
 	switch {
 	case r.closing:
 	case !c.Marked:
-		r.closeStep(activities.EndName, activities.EndInput{Target: r.target(r.plan.Revision), Note: "uninstalled"}, "the catalog still lists the installation", func() { c.Marked = true })
-	case !c.Unsubscribed && !r.plan.Receives():
-		c.Unsubscribed = true
-		r.uninstall()
-	case !c.Unsubscribed:
+		r.closeStep(activities.EndName, activities.EndInput{Target: r.target(r.plan.Revision), Note: c.note()}, "the catalog still lists the installation", func() { c.Marked = true })
+	case !c.Unsubscribed && (r.plan.Receives() || r.state.Hooks.Active > 0):
 		r.closeStep(activities.UnsubscribeName, activities.SubscribeInput{Target: r.target(r.plan.Revision), Streams: r.plan.Streams}, "webhooks may be left in the app", func() { c.Unsubscribed = true })
 	default:
+		if c.Rest.IsZero() {
+			c.Rest = r.now()
+		}
 		r.deliverRest()
 	}
 }
 
-// closeStep tries one step until it succeeds or its time is over; either way the next step follows.
+func (c *Closing) note() string {
+	if c.Failed != "" {
+		return "install failed: " + c.Failed
+	}
+	return "uninstalled"
+}
+
+// closeStep tries one step until it succeeds, no more tries are of use or its time is over; in any case the next step follows.
 func (r *run) closeStep(name string, input any, left string, done func()) {
 	c := r.state.Closing
+	if c.waits(r.now()) {
+		return
+	}
+	if c.Step.IsZero() {
+		c.Step = r.now()
+	}
+	end := c.Step.Add(r.timing.Closing)
 	o := r.quick()
-	o.StartToCloseTimeout = min(o.StartToCloseTimeout, r.timing.Closing/3) // a worker may have died with the task
-	o.ScheduleToCloseTimeout = r.timing.Closing
+	o.ScheduleToCloseTimeout = max(end.Sub(r.now()), time.Second)
+	// A worker may have died with the task: then there is time for another.
+	o.StartToCloseTimeout = min(o.StartToCloseTimeout, o.ScheduleToCloseTimeout, max(r.timing.Closing/3, time.Second))
 	r.closing = true
 	r.start(name, "uninstall", input, o, func(f activityFuture) {
 		r.closing = false
 		var out activities.CheckOutput
 		if err := f.Get(r.ctx, &out); err != nil {
-			out.Failure = &activities.Failure{Message: plain(err)}
+			out.Failure = &activities.Failure{Kind: connectors.Unavailable, Message: plain(err)}
 		}
 		if out.Failure != nil {
-			c.Left = append(c.Left, connectors.Clip(left+": "+out.Failure.Message, 500))
+			if r.retry(&c.Trouble, out.Failure); !out.Failure.Kind.Stops() && c.RetryAt.Before(end) {
+				return
+			}
+			c.Left = append(c.Left, left+": "+c.Failure.Message)
 		}
+		c.Step, c.Trouble = time.Time{}, Trouble{}
 		done()
 	})
 }
@@ -51,53 +91,23 @@ func (r *run) closeStep(name string, input any, left string, done func()) {
 func (r *run) deliverRest() {
 	c := r.state.Closing
 	now := r.now()
-	if c.FlushedAt.IsZero() {
-		c.FlushedAt = now
-	}
-	if now.Before(c.FlushedAt.Add(r.timing.Flush)) {
-		if r.owes() {
-			for _, l := range r.state.Lanes {
-				l.Flush = r.state.Head
-			}
-			if !r.full() {
-				r.write()
-			}
-			if r.owes() {
-				return
-			}
-		}
-	} else if r.owes() && now.Before(c.FlushedAt.Add(r.timing.Flush+r.timing.Closing)) {
+	flushed, spilled := c.Rest.Add(r.timing.Flush), c.Rest.Add(r.timing.Flush+r.timing.Closing)
+	if r.owes() && now.Before(spilled) {
 		for _, l := range r.state.Lanes {
-			if r.writing[l.Name] || l.Next >= r.state.Head {
-				continue
+			l.Flush = r.state.Head
+			if !now.Before(flushed) {
+				r.giveUp(l)
 			}
-			why := &activities.Failure{Kind: connectors.Gone, Message: "uninstalled before it could be delivered"}
-			if l.Failure != nil {
-				why.Message += ": " + l.Failure.Message
-			}
-			if l.Batch == nil {
-				r.skip(l)
-				if l.Next >= r.state.Head {
-					continue
-				}
-				l.Batch = &Batch{First: l.Next, Next: min(r.state.Head, l.Next+50_000), Revision: r.plan.Revision}
-			}
-			if l.Batch.Spill == nil {
-				l.Batch.Spill, l.RetryAt = why, time.Time{}
-			}
-			if !now.Before(l.RetryAt) && !r.full() {
-				r.send(l)
-			}
+		}
+		if !r.full() {
+			r.write()
 		}
 		if r.owes() {
 			return
 		}
 	}
-	if r.open > 0 {
-		if now.Before(c.FlushedAt.Add(r.timing.Flush + r.timing.Closing)) {
-			return
-		}
-		// What is still running finds the ledger as it is; its records are counted as left.
+	if r.open > 0 && now.Before(spilled) {
+		return // what is still running after that finds the ledger as it is; its records are counted as left
 	}
 	for _, l := range r.state.Lanes {
 		if records, _ := r.lag(l); records > 0 {
@@ -105,7 +115,30 @@ func (r *run) deliverRest() {
 		}
 	}
 	r.state.Phase = Ended
-	r.finish(c.Operation, "")
+	r.settle()
+	for _, op := range r.state.Operations {
+		if !op.Done {
+			r.finish(op.ID, "uninstalled before it was done")
+		}
+	}
+}
+
+// giveUp has the lane's next batch go to quarantine.
+func (r *run) giveUp(l *Lane) {
+	if l.Batch == nil {
+		r.skip(l)
+	}
+	if r.writing[l.Name] || l.Next >= r.state.Head || (l.Batch != nil && l.Batch.Spill != nil) {
+		return
+	}
+	why := &activities.Failure{Kind: connectors.Gone, Message: "uninstalled before it could be delivered"}
+	if l.Failure != nil {
+		why.Message += ": " + l.Failure.Message
+	}
+	if l.Batch == nil {
+		l.Batch = &Batch{First: l.Next, Next: min(r.state.Head, l.Next+integration.DefaultBatchRecords), Revision: r.plan.Revision}
+	}
+	l.Batch.Spill = why
 }
 
 // owes says that some lane has not settled everything.
@@ -121,23 +154,30 @@ func (r *run) owes() bool {
 
 // closingDue is when uninstall must look again although nothing happens.
 func (r *run) closingDue() time.Time {
-	c := r.state.Closing
-	if r.closing || c.FlushedAt.IsZero() || (r.full() && r.open == 0) {
+	if r.closing || r.full() {
 		return time.Time{}
 	}
-	due := c.FlushedAt.Add(r.timing.Flush)
+	c := r.state.Closing
+	if c.Rest.IsZero() {
+		return c.RetryAt
+	}
+	due := c.Rest.Add(r.timing.Flush)
 	if !r.now().Before(due) {
-		due = c.FlushedAt.Add(r.timing.Flush + r.timing.Closing)
+		due = due.Add(r.timing.Closing)
 	}
 	for _, l := range r.state.Lanes {
-		if !r.writing[l.Name] && !l.Stopped && l.RetryAt.After(r.now()) && l.RetryAt.Before(due) {
-			due = l.RetryAt
+		if at := r.laneDue(l); !r.writing[l.Name] && at.After(r.now()) && at.Before(due) {
+			due = at
 		}
 	}
 	return due
 }
 
-func (r *run) summary() *Summary {
+// summary is the run's result; of an install that failed, its error.
+func (r *run) summary() (*Summary, error) {
+	if c := r.state.Closing; c.Failed != "" {
+		return nil, temporal.NewNonRetryableApplicationError(strings.Join(append([]string{c.note()}, c.Left...), "; "), InstallFailed, nil)
+	}
 	s := &Summary{Received: r.state.Received, Delivered: map[string]int64{}, Left: r.state.Closing.Left}
 	for _, l := range r.state.Lanes {
 		s.Delivered[l.Name] = l.Delivered
@@ -148,5 +188,5 @@ func (r *run) summary() *Summary {
 			s.Quarantined[l.Name] = l.Quarantined
 		}
 	}
-	return s
+	return s, nil
 }

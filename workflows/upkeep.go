@@ -90,34 +90,59 @@ func (r *run) publishDue() time.Time {
 
 // requeue brings quarantined records back into the sequence of the lane that refused them.
 func (r *run) requeue() {
+	for !r.requeueing && len(r.state.Requeue) > 0 && r.state.Requeue[0].Sequence == 0 && !r.takes(r.state.Requeue[0].Lane) {
+		r.finish(r.state.Requeue[0].Operation, "the destination was removed; the records are still in quarantine")
+		r.state.Requeue = r.state.Requeue[1:]
+	}
 	if r.requeueing || r.state.Paused || len(r.state.Requeue) == 0 || r.state.Requeue[0].waits(r.now()) {
 		return
 	}
 	q := &r.state.Requeue[0]
+	if q.Sequence == 0 {
+		r.state.Redeliveries++
+		q.Sequence = r.state.Redeliveries
+	}
 	r.requeueing = true
-	r.state.Redeliveries++
+	begun := r.now()
 	r.start(activities.RequeueName, "redeliver to "+q.Lane, activities.RequeueInput{
-		Target: r.target(r.plan.Revision), Lane: q.Lane, IDs: q.IDs, Sequence: r.state.Redeliveries, Suffix: r.suffix(),
+		Target: r.target(r.plan.Revision), Lane: q.Lane, IDs: q.IDs, Sequence: q.Sequence, Suffix: r.suffix(), Before: q.Begun,
 	}, r.quick(), func(f activityFuture) {
 		r.requeueing = false
-		var out activities.RequeueOutput
-		if err := f.Get(r.ctx, &out); err != nil {
-			out.Failure = &activities.Failure{Kind: connectors.Unknown, Message: plain(err)}
-		}
-		for _, ref := range out.Segments {
-			r.enqueue(activities.Entry{Ref: ref, Lane: q.Lane})
-		}
-		if out.Failure != nil {
-			r.fail(&q.Trouble, out.Failure)
-			if !q.Stopped && q.Failures < 10 {
-				return
-			}
-			r.finish(q.Operation, out.Failure.Message)
-		} else if out.More {
-			return
-		} else {
-			r.finish(q.Operation, "")
-		}
-		r.state.Requeue = r.state.Requeue[1:]
+		r.requeued(&r.state.Requeue[0], begun, f) // the list may have grown, and moved, since
 	})
+}
+
+// takes says that a lane is there that takes records.
+func (r *run) takes(lane string) bool {
+	l := r.state.lane(lane)
+	return l != nil && !l.Removed
+}
+
+func (r *run) requeued(q *Requeue, begun time.Time, f activityFuture) {
+	var out activities.RequeueOutput
+	if err := f.Get(r.ctx, &out); err != nil {
+		out.Failure = &activities.Failure{Kind: connectors.Unknown, Message: plain(err)}
+	}
+	for _, ref := range out.Segments {
+		r.enqueue(activities.Entry{Ref: ref, Lane: q.Lane})
+	}
+	if out.Failure != nil {
+		// Until it is known to have done nothing it is tried again, and is the same redelivery: its records have left quarantine perhaps.
+		if r.fail(&q.Trouble, out.Failure); !q.Stopped {
+			return
+		}
+	}
+	q.Sequence = 0
+	if out.Failure == nil && out.More {
+		if q.Trouble = (Trouble{}); q.Begun.IsZero() {
+			q.Begun = begun
+		}
+		return
+	}
+	note := ""
+	if out.Failure != nil {
+		note = out.Failure.Message
+	}
+	r.finish(q.Operation, note)
+	r.state.Requeue = r.state.Requeue[1:]
 }

@@ -10,7 +10,9 @@ import (
 
 	"go.temporal.io/sdk/activity"
 	"go.temporal.io/sdk/converter"
+	"go.temporal.io/sdk/interceptor"
 	"go.temporal.io/sdk/testsuite"
+	"go.temporal.io/sdk/worker"
 	"go.temporal.io/sdk/workflow"
 
 	"tributary/activities"
@@ -39,19 +41,74 @@ type world struct {
 	published activities.PublishInput
 	fetches   []activities.FetchInput
 	writes    []activities.WriteInput
+	requeues  []activities.RequeueInput
+	rolls     []activities.RollInput
+	// marks are the greatest that were published, as the catalog keeps them.
+	marks     map[string]uint64
 	subscribe activities.SubscribeOutput
 	maxState  int
-	err       error
-	summary   Summary
-	runs      int
+	// gates hold activities up, by name.
+	gates map[string]chan struct{}
+	// over says that the test has seen enough: everything succeeds and nothing is noted from then on.
+	over bool
+	// events counts, per run, what its history would hold.
+	events  []int
+	grow    func(int)
+	answers map[string][]answer
+	resets  map[int]bool // runs that are the continuation of a reset one
+	inputs  []Input      // of each run
+	err     error
+	summary Summary
+	runs    int
 }
 
 func newWorld(t *testing.T) *world {
-	return &world{t: t, ledger: map[string]int64{}, spilled: map[string]int64{}, manifests: map[string][]activities.Entry{}, calls: map[string]int{}}
+	return &world{t: t, ledger: map[string]int64{}, spilled: map[string]int64{}, manifests: map[string][]activities.Entry{}, calls: map[string]int{}, answers: map[string][]answer{}}
+}
+
+// answer is what an Update was answered.
+type answer struct {
+	accepted Accepted
+	refused  error
+}
+
+// hold makes activities of that name wait until release. The environment's clock runs as the wall's meanwhile.
+func (w *world) hold(name string) func(*testEnv) {
+	return func(*testEnv) {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		if w.gates == nil {
+			w.gates = map[string]chan struct{}{}
+		}
+		w.gates[name] = make(chan struct{})
+	}
+}
+
+func (w *world) release(name string) func(*testEnv) {
+	return func(*testEnv) {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		close(w.gates[name])
+		delete(w.gates, name)
+	}
+}
+
+func (w *world) pass(name string) {
+	w.mu.Lock()
+	gate := w.gates[name]
+	w.mu.Unlock()
+	if gate != nil {
+		<-gate
+	}
 }
 
 func (w *world) failure(name string) *activities.Failure {
+	w.pass(name)
 	w.mu.Lock()
+	if w.over {
+		w.mu.Unlock()
+		return nil
+	}
 	w.calls[name]++
 	fail := w.fail
 	w.mu.Unlock()
@@ -87,20 +144,31 @@ func (w *world) register(env *testsuite.TestWorkflowEnvironment) {
 	})
 	reg(activities.PublishName, func(_ context.Context, in activities.PublishInput) error {
 		w.mu.Lock()
-		w.published = in
+		if !w.over {
+			w.published = in
+			w.checkMarks(in.Marks)
+		}
 		w.mu.Unlock()
 		return asError(w.failure(activities.PublishName))
 	})
 	reg(activities.RollName, w.roll)
 	reg(activities.WriteName, w.write)
 	reg(activities.FetchName, func(_ context.Context, in activities.FetchInput) (activities.FetchOutput, error) {
+		w.pass(activities.FetchName)
 		w.mu.Lock()
+		defer w.mu.Unlock()
+		if w.over {
+			return activities.FetchOutput{}, nil
+		}
 		w.fetches = append(w.fetches, in)
-		w.mu.Unlock()
 		return w.page(in), nil
 	})
 	reg(activities.RequeueName, func(_ context.Context, in activities.RequeueInput) (activities.RequeueOutput, error) {
-		if f := w.failure(activities.RequeueName); f != nil {
+		f := w.failure(activities.RequeueName)
+		w.mu.Lock()
+		w.requeues = append(w.requeues, in)
+		w.mu.Unlock()
+		if f != nil {
 			return activities.RequeueOutput{Failure: f}, nil
 		}
 		return activities.RequeueOutput{Segments: []segment.Ref{{Name: name(in.Epoch, in.Lane, "requeue", in.Sequence), Stream: in.Lane, Records: 3, Bytes: 30}}}, nil
@@ -114,21 +182,34 @@ func (w *world) roll(_ context.Context, in activities.RollInput) (activities.Rol
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	first, last := in.Entries[0], in.Entries[len(in.Entries)-1]
-	e := activities.Entry{First: first.First, At: first.At, Level: first.Level + 1, Lane: first.Lane, Lows: map[string]uint64{"poll": 1}}
+	e := activities.Entry{First: first.First, At: first.At, Level: first.Level + 1, Lows: map[string]uint64{}}
 	e.Records = int(last.End() - first.First)
 	for _, x := range in.Entries {
 		e.Bytes += x.Bytes
+		for origin, seq := range needs(x) {
+			if v, ok := e.Lows[origin]; !ok || seq < v {
+				e.Lows[origin] = seq
+			}
+		}
 	}
-	e.Name = name(in.Epoch, "manifests", "manifest", in.Sequence)
+	e.Name = name(in.Epoch, "manifests", activities.Origin(activities.ManifestOrigin, in.Suffix), in.Sequence)
+	w.rolls = append(w.rolls, in)
 	w.manifests[e.Name] = in.Entries
 	return activities.RollOutput{Entry: e}, nil
 }
 
 // write keeps a ledger as an SQL destination does, and checks that the entries cover the batch without a hole.
 func (w *world) write(_ context.Context, in activities.WriteInput) (activities.WriteOutput, error) {
+	w.pass(activities.WriteName)
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if w.over {
+		return activities.WriteOutput{Next: in.Next}, nil
+	}
 	w.writes = append(w.writes, in)
+	for _, e := range in.Entries {
+		w.checkNeeded(e)
+	}
 	at := in.First
 	for _, e := range in.Entries {
 		if e.First > at {
@@ -152,7 +233,7 @@ func (w *world) write(_ context.Context, in activities.WriteInput) (activities.W
 			return out, nil
 		}
 	}
-	if got := w.ledger[in.Lane]; got != in.First {
+	if got := w.ledger[in.Lane]; got != in.First && in.Ledger == testEpoch {
 		w.t.Errorf("lane %s: batch starts at %d, the ledger stands at %d", in.Lane, in.First, got)
 	}
 	w.ledger[in.Lane] = in.Next
@@ -163,6 +244,9 @@ func (w *world) write(_ context.Context, in activities.WriteInput) (activities.W
 func name(epoch, stream, origin string, seq uint64) string {
 	return segment.Name{Epoch: epoch, Stream: stream, Origin: origin, Sequence: seq}.String()
 }
+
+// began is when every test begins.
+var began = time.Date(2026, 1, 5, 9, 0, 0, 0, time.UTC)
 
 const testEpoch = "6f1f2c39-6a3c-4c5e-9f57-0c2f8a0f7a11"
 
@@ -200,11 +284,11 @@ type event struct {
 // status.
 func (w *world) drive(in Input, until time.Duration, events ...event) Status {
 	w.t.Helper()
-	start := time.Date(2026, 1, 5, 9, 0, 0, 0, time.UTC)
-	now := start
+	start, now := began, began
 	var status Status
 	for {
 		w.runs++
+		w.inputs = append(w.inputs, in)
 		suite := testsuite.WorkflowTestSuite{}
 		suite.SetDisableRegistrationAliasing(true)
 		env := suite.NewTestWorkflowEnvironment()
@@ -212,8 +296,10 @@ func (w *world) drive(in Input, until time.Duration, events ...event) Status {
 		env.SetTestTimeout(time.Minute)
 		env.SetWorkflowRunTimeout(100 * 365 * 24 * time.Hour)
 		w.register(env)
+		env.SetWorkerOptions(worker.Options{DeadlockDetectionTimeout: time.Minute, Interceptors: []interceptor.WorkerInterceptor{&original{run: "of-the-test", reset: w.resets[w.runs]}}})
 		ended := false
-		grow := history(env)
+		grow := w.history(env)
+		w.grow = grow
 		var arm func()
 		arm = func() { // one callback at a time: the environment holds only so many
 			if len(events) == 0 {
@@ -236,12 +322,18 @@ func (w *world) drive(in Input, until time.Duration, events ...event) Status {
 				w.t.Errorf("query: %v", err)
 			}
 			ended = true
+			w.mu.Lock()
+			w.over = true
+			w.mu.Unlock()
 			env.CancelWorkflow()
 		}, max(start.Add(until).Sub(now), time.Microsecond))
 		env.ExecuteWorkflow(InstallationName, in)
 		now = env.Now()
 		err := env.GetWorkflowError()
 		var again *workflow.ContinueAsNewError
+		if ended {
+			return status
+		}
 		if errors.As(err, &again) {
 			var next Input
 			if err := converter.GetDefaultDataConverter().FromPayloads(again.Input, &next); err != nil {
@@ -253,44 +345,127 @@ func (w *world) drive(in Input, until time.Duration, events ...event) Status {
 			in = next
 			continue
 		}
-		if !ended {
-			v, qerr := env.QueryWorkflow(StatusQuery)
-			if qerr == nil {
-				_ = v.Get(&status)
-			}
-			w.err = err
-			if err == nil {
-				_ = env.GetWorkflowResult(&w.summary)
-			}
+		v, qerr := env.QueryWorkflow(StatusQuery)
+		if qerr == nil {
+			_ = v.Get(&status)
+		}
+		w.err = err
+		if err == nil {
+			_ = env.GetWorkflowResult(&w.summary)
 		}
 		return status
 	}
 }
 
 // history lets the run's history grow as a server would write it; the environment itself doesn't count.
-func history(env *testsuite.TestWorkflowEnvironment) func(int) {
+func (w *world) history(env *testEnv) func(int) {
+	w.events = append(w.events, 0)
 	n := 3
 	grow := func(by int) {
 		n += by
+		w.events[len(w.events)-1] = n
 		env.SetCurrentHistoryLength(n)
 	}
 	env.SetOnActivityCompletedListener(func(*activity.Info, converter.EncodedValue, error) { grow(6) })
 	env.SetOnTimerFiredListener(func(string) { grow(4) })
+	env.SetOnTimerCanceledListener(func(string) { grow(2) })
 	return grow
 }
 
-func signal(a Arrival) func(*testsuite.TestWorkflowEnvironment) {
-	return func(env *testsuite.TestWorkflowEnvironment) { env.SignalWorkflow(ArrivalSignal, a) }
+// needs are the sequences by which an entry is kept.
+func needs(e activities.Entry) map[string]uint64 {
+	m := map[string]uint64{}
+	if n, err := segment.ParseName(e.Name); err == nil && n.Epoch == testEpoch {
+		m[n.Origin] = n.Sequence
+	}
+	for origin, seq := range e.Lows {
+		if v, ok := m[origin]; !ok || seq < v {
+			m[origin] = seq
+		}
+	}
+	return m
+}
+
+// checkMarks keeps the greatest marks, as the catalog does.
+func (w *world) checkMarks(marks map[string]uint64) {
+	if w.marks == nil {
+		w.marks = map[string]uint64{}
+	}
+	for origin, mark := range marks {
+		w.marks[origin] = max(w.marks[origin], mark)
+	}
+}
+
+// checkNeeded fails the test when a janitor might have deleted what an activity is given (I12).
+func (w *world) checkNeeded(e activities.Entry) {
+	for origin, seq := range needs(e) {
+		if seq < w.marks[origin] {
+			w.t.Errorf("%s-%d is needed, its mark was published as %d", origin, seq, w.marks[origin])
+		}
+	}
+}
+
+// original is an interceptor that says which run a run was before it was reset, which the environment doesn't.
+type original struct {
+	interceptor.WorkerInterceptorBase
+	interceptor.WorkflowInboundInterceptorBase
+	interceptor.WorkflowOutboundInterceptorBase
+	run   string
+	reset bool
+}
+
+func (o *original) InterceptWorkflow(_ workflow.Context, next interceptor.WorkflowInboundInterceptor) interceptor.WorkflowInboundInterceptor {
+	i := &original{run: o.run, reset: o.reset}
+	i.WorkflowInboundInterceptorBase.Next = next
+	return i
+}
+
+func (o *original) Init(next interceptor.WorkflowOutboundInterceptor) error {
+	o.WorkflowOutboundInterceptorBase.Next = next
+	return o.WorkflowInboundInterceptorBase.Init(o)
+}
+
+func (o *original) GetInfo(ctx workflow.Context) *workflow.Info {
+	info := *o.WorkflowOutboundInterceptorBase.GetInfo(ctx)
+	if info.OriginalRunID = info.WorkflowExecution.RunID; o.reset {
+		info.OriginalRunID = "the-run-before"
+	}
+	return &info
+}
+
+// fill fills the run's history, so that it continues as new.
+func (w *world) fill(env *testEnv) {
+	w.grow(100_000)
+	env.SignalWorkflow(ArrivalSignal, arrivalOf(1, 1, 10)) // perhaps seen before: it wakes the run
+}
+
+func signal(a Arrival) func(*testEnv) {
+	return func(env *testEnv) { env.SignalWorkflow(ArrivalSignal, a) }
+}
+
+// send sends an Update and keeps its answer under its ID.
+func (w *world) send(id, name string, arg any) func(*testEnv) {
+	return func(env *testEnv) {
+		env.UpdateWorkflow(name, id, &testsuite.TestUpdateCallback{
+			OnAccept: func() {},
+			OnReject: func(err error) { w.answers[id] = append(w.answers[id], answer{refused: err}) },
+			OnComplete: func(v any, err error) {
+				a, _ := v.(Accepted)
+				w.answers[id] = append(w.answers[id], answer{accepted: a, refused: err})
+			},
+		}, arg)
+	}
 }
 
 // ask sends an Update and fails the test when it is refused.
-func (w *world) ask(id, name string, arg any) func(*testsuite.TestWorkflowEnvironment) {
-	return func(env *testsuite.TestWorkflowEnvironment) {
-		env.UpdateWorkflow(name, id, &testsuite.TestUpdateCallback{
-			OnAccept:   func() {},
-			OnReject:   func(err error) { w.t.Errorf("%s refused: %v", name, err) },
-			OnComplete: func(any, error) {},
-		}, arg)
+func (w *world) ask(id, name string, arg any) func(*testEnv) {
+	return func(env *testEnv) {
+		w.send(id, name, arg)(env)
+		env.RegisterDelayedCallback(func() {
+			if a := w.answers[id]; len(a) == 0 || a[0].accepted.Operation != id {
+				w.t.Errorf("%s: answers %+v", name, a)
+			}
+		}, time.Millisecond)
 	}
 }
 
