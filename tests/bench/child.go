@@ -42,8 +42,8 @@ type greeting struct {
 // usage is what a process has cost so far.
 type usage struct {
 	CPU  float64 `json:"cpu"`  // seconds, user and system
-	RSS  int64   `json:"rss"`  // bytes, now
-	Heap int64   `json:"heap"` // bytes of the RSS that are left after a garbage collection that returns what it can; 0 = not asked for
+	RSS  int64   `json:"rss"`  // resident bytes, now
+	Heap int64   `json:"heap"` // resident bytes after a garbage collection that returns what it can; 0 = not asked for
 }
 
 // serve is a child's life: start begins the work and names its address; mux takes further controls.
@@ -112,17 +112,21 @@ func used() (u usage, err error) {
 	return u, err
 }
 
-// resident reads the resident set from proc(5), in bytes.
+// resident reads the anonymous part of the resident set from proc(5), in bytes: the program's own text is not in it, of which this
+// program has that of a Temporal Server, too.
 func resident() (int64, error) {
-	raw, err := os.ReadFile("/proc/self/statm")
+	raw, err := os.ReadFile("/proc/self/status")
 	if err != nil {
 		return 0, fmt.Errorf("resident set: %w", err)
 	}
-	var size, pages int64
-	if _, err := fmt.Sscan(string(raw), &size, &pages); err != nil {
-		return 0, fmt.Errorf("resident set: %w", err)
+	for line := range strings.Lines(string(raw)) {
+		if value, ok := strings.CutPrefix(line, "RssAnon:"); ok {
+			var kib int64
+			_, err := fmt.Sscan(value, &kib)
+			return kib << 10, err
+		}
 	}
-	return pages * int64(os.Getpagesize()), nil
+	return 0, errors.New("resident set: /proc/self/status names no RssAnon: Linux 4.5 or later is needed")
 }
 
 // child is a running one, as its parent sees it.
