@@ -11,15 +11,15 @@ import (
 )
 
 // New makes the registry of this build, and the DuckDB files that it opens: DuckDB has one process a file, so whoever
-// wants to read one asks the process that writes it.
-func New() (*connectors.Registry, *duckdb.Files, error) {
+// wants to read one asks the process that writes it. More definitions are for programs that bring connectors of their own.
+func New(more ...connectors.Definition) (*connectors.Registry, *duckdb.Files, error) {
 	files := duckdb.NewFiles()
-	r, err := connectors.NewRegistry(
+	r, err := connectors.NewRegistry(append([]connectors.Definition{
 		datastream.Definition(),
 		files.Definition(),
 		postgres.Definition(),
 		shopify.Definition(),
 		webhook.Definition(),
-	)
+	}, more...)...)
 	return r, files, err
 }

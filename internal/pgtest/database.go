@@ -29,7 +29,7 @@ import (
 const Env = "TRIBUTARY_TEST_POSTGRES"
 
 // shared is the server of the test process; its end is left to its reaper.
-var shared = sync.OnceValues(launch)
+var shared = sync.OnceValues(func() (*Server, error) { return Launch() })
 
 // Database makes an empty database for the test and returns its URL. It is dropped when the test ends.
 func Database(t testing.TB) string {

@@ -24,6 +24,7 @@ type Server struct {
 	dir      string
 	port     int
 	password string
+	settings []string            // name=value
 	account  *syscall.Credential // nil = that of the test
 	reaper   *exec.Cmd
 	leash    *os.File // the reaper acts when this closes
@@ -32,11 +33,11 @@ type Server struct {
 // StartServer starts a server for the test alone, which ends with the test.
 func StartServer(t testing.TB) *Server {
 	t.Helper()
-	s, err := launch()
+	s, err := Launch()
 	if err != nil {
 		t.Fatalf("pgtest: %v", err)
 	}
-	t.Cleanup(s.close)
+	t.Cleanup(s.Close)
 	return s
 }
 
@@ -88,9 +89,10 @@ func (s *Server) stop(t testing.TB, mode string) {
 
 func (s *Server) data() string { return filepath.Join(s.dir, "data") }
 
-// launch makes and starts a server on a free port.
-func launch() (_ *Server, err error) {
-	s := &Server{password: rand.Text()}
+// Launch makes and starts a server on a free port, for a program that is no test. It ends with Close or with the process.
+// Settings are those of postgresql.conf, as name=value without spaces.
+func Launch(settings ...string) (_ *Server, err error) {
+	s := &Server{password: rand.Text(), settings: settings}
 	if s.bin, err = programs(); err != nil {
 		return nil, err
 	}
@@ -102,7 +104,7 @@ func launch() (_ *Server, err error) {
 		return nil, err
 	}
 	if err := s.initialize(); err != nil {
-		s.close()
+		s.Close()
 		return nil, err
 	}
 	// Between finding a free port and using it another process may take it.
@@ -114,7 +116,7 @@ func launch() (_ *Server, err error) {
 			return s, nil
 		}
 	}
-	s.close()
+	s.Close()
 	return nil, err
 }
 
@@ -145,14 +147,14 @@ func (s *Server) guard() error {
 	s.leash = leash
 	var answer string
 	if _, err := fmt.Fscanln(made, &answer); err != nil {
-		s.close()
+		s.Close()
 		return fmt.Errorf("the user that runs the server can't make %s", s.dir)
 	}
 	return nil
 }
 
-// close ends the server and waits until nothing of it is left.
-func (s *Server) close() {
+// Close ends the server and waits until nothing of it is left.
+func (s *Server) Close() {
 	s.leash.Close()
 	s.reaper.Wait()
 }
@@ -174,6 +176,9 @@ func (s *Server) initialize() error {
 func (s *Server) start() error {
 	options := fmt.Sprintf("-c port=%d -c listen_addresses=127.0.0.1 -c unix_socket_directories= "+
 		"-c fsync=on -c synchronous_commit=on -c max_connections=500 -c timezone=UTC", s.port)
+	for _, setting := range s.settings {
+		options += " -c " + setting
+	}
 	log := filepath.Join(s.dir, "log")
 	if err := s.run("pg_ctl", "-D", s.data(), "-w", "-t", "60", "-l", log, "-o", options, "start"); err != nil {
 		text, _ := os.ReadFile(log)

@@ -87,6 +87,9 @@ type ForwarderConfig struct {
 	SignalTime time.Duration
 	// MinRest and MaxRest bound the growing pause after a signal that must come again. 0 = 50 ms and 15 s.
 	MinRest, MaxRest time.Duration
+	// Gap is how long the next signal to an installation waits after one that brought a crowd, so that load makes larger
+	// batches and not more signals. An installation to which little comes is signalled at once. 0 = 50 ms.
+	Gap time.Duration
 	// Sweep is how often the tail is moved. 0 = 1 s.
 	Sweep time.Duration
 }
@@ -137,6 +140,7 @@ func NewForwarder(cfg ForwarderConfig) (*Forwarder, error) {
 	fill(&cfg.SignalTime, 10*time.Second)
 	fill(&cfg.MinRest, 50*time.Millisecond)
 	fill(&cfg.MaxRest, 15*time.Second)
+	fill(&cfg.Gap, 50*time.Millisecond)
 	fill(&cfg.Sweep, time.Second)
 	return &Forwarder{
 		ForwarderConfig: cfg,
@@ -308,11 +312,12 @@ func (f *Forwarder) dispatch(ctx context.Context) {
 // turn hands over the queue's next intent, sealing it first when there is none.
 func (f *Forwarder) turn(ctx context.Context, q *queue, seals bool) {
 	var err error
+	var records int
 	if seals {
 		err = f.seal(ctx, q)
 	}
 	if err == nil {
-		err = f.hand(ctx, q)
+		records, err = f.hand(ctx, q)
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -321,6 +326,7 @@ func (f *Forwarder) turn(ctx context.Context, q *queue, seals bool) {
 	switch {
 	case err == nil:
 		q.failures = 0
+		f.space(ctx, q, records)
 		f.enqueue(q)
 	case ctx.Err() == nil:
 		f.rest(ctx, q, err)
@@ -328,6 +334,27 @@ func (f *Forwarder) turn(ctx context.Context, q *queue, seals bool) {
 	f.forget(q)
 	f.dispatch(ctx)
 	f.broadcast()
+}
+
+// crowd is how many records in one signal show that more come than can be signalled one by one.
+const crowd = 32
+
+// space lets a queue gather before its next turn when it has just handed over a crowd, unless that could not make the next
+// batch larger. f.mu is held.
+func (f *Forwarder) space(ctx context.Context, q *queue, handed int) {
+	if handed < crowd || len(q.intents) > 0 || len(q.waiting) >= maxIntentRecords {
+		return
+	}
+	q.gathering = true
+	time.AfterFunc(f.Gap, func() {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		q.gathering = false
+		f.enqueue(q)
+		f.forget(q)
+		f.dispatch(ctx)
+		f.broadcast()
+	})
 }
 
 // rest lets a queue wait before its next turn, longer each time. f.mu is held.
@@ -348,14 +375,15 @@ func (f *Forwarder) rest(ctx context.Context, q *queue, err error) {
 	})
 }
 
-// hand signals the queue's oldest intent and takes it off when the workflow has it, or quarantine.
-func (f *Forwarder) hand(ctx context.Context, q *queue) error {
+// hand signals the queue's oldest intent and takes it off when the workflow has it, or quarantine. It returns how many records
+// that were.
+func (f *Forwarder) hand(ctx context.Context, q *queue) (records int, err error) {
 	f.mu.Lock()
 	it := q.intents[0]
 	f.mu.Unlock()
 	start := time.Now()
 	signal, cancel := context.WithTimeout(ctx, f.SignalTime)
-	err := f.Signaler.Signal(signal, it.Installation, it.Arrival)
+	err = f.Signaler.Signal(signal, it.Installation, it.Arrival)
 	cancel()
 	f.Metrics.signalTook.Observe(time.Since(start).Seconds())
 	switch {
@@ -366,11 +394,11 @@ func (f *Forwarder) hand(ctx context.Context, q *queue) error {
 	case errors.Is(err, ErrEnded):
 		f.Metrics.signals.WithLabelValues("ended").Inc()
 		if err := f.ended(ctx, it); err != nil {
-			return err
+			return 0, err
 		}
 	default:
 		f.Metrics.signals.WithLabelValues("again").Inc()
-		return err
+		return 0, err
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -378,7 +406,7 @@ func (f *Forwarder) hand(ctx context.Context, q *queue) error {
 	f.intents--
 	f.pledged -= it.size
 	f.acked[it.Epoch] = it.To
-	return nil
+	return it.records(), nil
 }
 
 // broadcast wakes those who wait for something to have changed. f.mu is held.

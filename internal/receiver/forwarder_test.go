@@ -68,6 +68,49 @@ func TestLoadMakesBatches(t *testing.T) {
 	}
 }
 
+// After a crowd the next signal waits, so that it brings more; that holds back nothing for good, and not a flush's end. Where
+// little comes, nothing waits.
+func TestCrowdsAreSpaced(t *testing.T) {
+	t.Parallel()
+	var many []string
+	for i := range crowd {
+		many = append(many, fmt.Sprint(i))
+	}
+	for name, test := range map[string]struct {
+		first []string
+		gap   time.Duration
+	}{
+		"crowd": {many, 300 * time.Millisecond},
+		"few":   {many[1:], time.Hour},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w, l := newWorld(t), newMemoryLog()
+			w.run("a")
+			var signals []time.Time
+			w.fate = func(context.Context, workflows.Arrival) (bool, error) {
+				signals = append(signals, time.Now()) // one signal at a time
+				return true, nil
+			}
+			write(t, l, "a", test.first...)
+			x := live(t, w, l, func(c *ForwarderConfig) { c.Gap = test.gap })
+			eventually(t, "the first are taken", func() bool { return len(w.arrived("a")) == len(test.first) })
+			write(t, l, "a", "y", "z")
+			x.flush(t)
+			if got := len(w.arrived("a")); got != len(test.first)+2 {
+				t.Fatalf("%d records after a flush", got)
+			}
+			if len(signals) != 2 {
+				t.Fatalf("%d signals", len(signals))
+			}
+			if gap := signals[1].Sub(signals[0]); name == "crowd" && gap < test.gap {
+				t.Errorf("the next signal came after %s", gap)
+			}
+			x.idle(t, l)
+		})
+	}
+}
+
 // A number of installations are forwarded to at once and no more, and each gets its turn.
 func TestInFlightIsBounded(t *testing.T) {
 	t.Parallel()

@@ -18,7 +18,9 @@ type queue struct {
 	queued  bool // in Forwarder.ready
 	sending bool // its turn is being worked on
 	sealing bool // something is being sealed or written as an intent
-	resting bool // waits before its next turn
+	resting bool // waits before its next turn, because one failed
+	// gathering: it waits before its next turn, so that the next signal brings more.
+	gathering bool
 	// failures counts turns that failed one after the other.
 	failures int
 }
@@ -32,7 +34,7 @@ type entry struct {
 
 // wants reports whether the queue has something that a turn can do.
 func (q *queue) wants() bool {
-	return !q.sending && !q.resting && (len(q.intents) > 0 || len(q.waiting) > 0 && !q.sealing)
+	return !q.sending && !q.resting && !q.gathering && (len(q.intents) > 0 || len(q.waiting) > 0 && !q.sealing)
 }
 
 // queue finds or makes the queue of an epoch. f.mu is held.
@@ -55,7 +57,7 @@ func (f *Forwarder) enqueue(q *queue) {
 
 // forget drops a queue that has nothing more. f.mu is held.
 func (f *Forwarder) forget(q *queue) {
-	if len(q.waiting) == 0 && len(q.intents) == 0 && !q.sending && !q.sealing && !q.queued && !q.resting {
+	if len(q.waiting) == 0 && len(q.intents) == 0 && !q.sending && !q.sealing && !q.queued && !q.resting && !q.gathering {
 		delete(f.queues, q.epoch)
 	}
 }
