@@ -189,7 +189,7 @@ func (r *run) start(name, summary string, input any, o workflow.ActivityOptions,
 // for a moment only, because an open activity holds up continue-as-new; the workflow has the patience.
 func (r *run) quick() workflow.ActivityOptions {
 	return workflow.ActivityOptions{
-		StartToCloseTimeout:    30 * time.Second,
+		StartToCloseTimeout:    20 * time.Second,
 		ScheduleToCloseTimeout: time.Minute,
 		RetryPolicy:            &temporal.RetryPolicy{InitialInterval: 200 * time.Millisecond, BackoffCoefficient: 2, MaximumInterval: 5 * time.Second},
 	}

@@ -85,7 +85,10 @@ func (e *Engine) StartReceiver(ctx context.Context, c client.Client) (_ *Receive
 		forwarder: f, journal: j, stopAll: stopAll, stopServer: stopServer, group: new(errgroup.Group), served: make(chan struct{}),
 	}
 	r.group.Go(func() error { defer close(r.served); return s.Run(serving) })
-	r.group.Go(func() error { return f.Run(all) })
+	r.group.Go(func() error {
+		defer stopServer() // what can't be forwarded must not be acknowledged until the disk is full
+		return f.Run(all)
+	})
 	return r, nil
 }
 

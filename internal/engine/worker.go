@@ -83,6 +83,9 @@ func (w *Worker) Stop() {
 const (
 	sweepEvery = time.Hour
 	sweepGrace = 24 * time.Hour
+	// endedKeep is how long the segments of an ended epoch are kept: what an uninstall left, and what a receiver may yet
+	// have to hand over, can be looked after for that long.
+	endedKeep = 30 * 24 * time.Hour
 )
 
 // sweep deletes, now and then and on one worker at a time, the segments that nobody needs (I12). It never asks workflows.
@@ -100,13 +103,21 @@ func (e *Engine) sweep(ctx context.Context) {
 		if err != nil || !ok {
 			continue
 		}
-		n, err := segment.Sweep(ctx, e.Segments, e.Catalog.SweepInfo, time.Now(), sweepGrace)
+		n, err := segment.Sweep(ctx, e.Segments, e.sweepInfo, time.Now(), sweepGrace)
 		if err != nil && ctx.Err() == nil {
 			e.Log.Warn("sweep segments", "error", err)
 		} else if n > 0 {
 			e.Log.Info("swept segments", "deleted", n)
 		}
 	}
+}
+
+func (e *Engine) sweepInfo(ctx context.Context, epoch string) (map[string]uint64, time.Duration, bool, error) {
+	marks, retention, ended, err := e.Catalog.SweepInfo(ctx, epoch)
+	if ended {
+		retention = max(retention, endedKeep)
+	}
+	return marks, retention, ended, err
 }
 
 // ensureAttributes registers the search attributes in a namespace that lacks them.
