@@ -202,7 +202,7 @@ destinations:
 	ask(changed, workflows.ReconfigureUpdate, workflows.PlanOf(stored.Spec, stored.Revision))
 	send(t, changed, "after", 5)
 	s.Await(changed.ID, time.Minute, "reconfigured", func(st workflows.Status) bool { return len(st.Lanes) == 2 && st.Received == 10 && st.Lag == 0 })
-	r.record("reconfigured", changed, "")
+	r.record("reconfigured", changed, changed.RunID)
 
 	_, conn := shop(t, sandbox.Options{Products: 300})
 	s.Connect(vault.User("u1"), "shopify", conn)
