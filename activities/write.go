@@ -19,7 +19,7 @@ const (
 	// writeTime bounds one attempt, within the activity's own time-out: what is not durable by then comes again.
 	writeTime = 100 * time.Second
 	// maxSpans bounds what is remembered of a half-done batch; what is not remembered is sent again, which is harmless (I3).
-	maxSpans = 200
+	maxSpans = 64
 	// loaders is how many segments of a batch are loaded at once.
 	loaders = 8
 )

@@ -200,8 +200,10 @@ func (r *run) marks() map[string]uint64 {
 		if s.Extra != "" {
 			low(activities.Origin(activities.ExtraOrigin, suffix), s.ExtraSeq)
 		}
-		for journal, from := range s.Floor {
-			low(journal, from)
+		if r.plan.Reconciles() {
+			for journal := range r.state.Marks {
+				low(journal, s.Floor[journal])
+			}
 		}
 	}
 	return m

@@ -326,6 +326,7 @@ func (r *run) calm() {
 		near(&r.state.Requeue[i].RetryAt, longest)
 	}
 	near(&r.state.Rolling.RetryAt, longest)
+	near(&r.state.Publishing.RetryAt, longest)
 	near(&r.state.Hooks.RetryAt, longest)
 	near(&r.state.Hooks.Next, r.timing.Heal+r.timing.Heal/4)
 	near(&r.state.PublishedAt, 0)

@@ -46,10 +46,12 @@ type State struct {
 	// Rolling is what keeps old references from rolling into manifests.
 	Rolling Trouble `json:"rolling,omitzero"`
 
-	// Moved says that the low-water marks moved since they were published; Pressure is what was published of it.
+	// Moved says that the low-water marks moved since they were published; Pressure is what was published of it, Publishing
+	// what keeps it from being published.
 	Moved       bool      `json:"moved,omitempty"`
 	PublishedAt time.Time `json:"published_at,omitzero"`
 	Pressure    bool      `json:"pressure,omitempty"`
+	Publishing  Trouble   `json:"publishing,omitzero"`
 
 	Hooks Hooks `json:"hooks,omitzero"`
 

@@ -160,6 +160,7 @@ func (r *run) healthNow() (Health, string) {
 	}
 	note("webhooks", r.state.Hooks.Trouble)
 	note("manifests", r.state.Rolling)
+	note("low-water marks", r.state.Publishing)
 	if len(r.state.Requeue) > 0 {
 		note("redelivery to "+r.state.Requeue[0].Lane, r.state.Requeue[0].Trouble)
 	}

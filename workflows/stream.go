@@ -58,12 +58,6 @@ func (r *run) mark(s *Stream) {
 	for journal, mark := range r.state.Marks {
 		s.NextFloor[journal] = mark + 1
 	}
-	if s.Floor == nil {
-		s.Floor = make(map[string]uint64, len(r.state.Marks))
-		for journal := range r.state.Marks {
-			s.Floor[journal] = 0
-		}
-	}
 }
 
 func (r *run) streamDue(s *Stream) time.Time {

@@ -68,11 +68,12 @@ func (r *run) publish() {
 		Target: r.target(r.plan.Revision), Marks: marks, Retention: r.plan.Keep, Pressure: pressure,
 	}, r.quick(), func(f activityFuture) {
 		r.publishing = false
-		if f.Get(r.ctx, nil) != nil {
+		if err := f.Get(r.ctx, nil); err != nil {
 			r.publishNow = true
+			r.retry(&r.state.Publishing, &activities.Failure{Kind: connectors.Unavailable, Message: plain(err)})
 			return
 		}
-		r.state.Pressure = pressure
+		r.state.Pressure, r.state.Publishing = pressure, Trouble{}
 	})
 }
 
@@ -80,6 +81,8 @@ func (r *run) publish() {
 // Timing.Backoff.
 func (r *run) publishDue() time.Time {
 	switch {
+	case r.state.Publishing.Failures > 0:
+		return r.state.Publishing.RetryAt
 	case r.publishNow || r.backlogged() != r.state.Pressure:
 		return r.state.PublishedAt.Add(r.timing.Backoff)
 	case r.state.Moved:
