@@ -5,9 +5,11 @@ package duckdb
 
 import (
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 
 	"tributary/connectors"
 	"tributary/connectors/table"
@@ -24,8 +26,14 @@ var limits = table.Limits{Records: 50_000, Bytes: 64 << 20, Data: 64 << 20, Name
 
 // Files holds the database files that the process has open: DuckDB allows one process a file, and all of it shares one handle. What is opened
 // through one Files sees the same file as one.
+//
+// A file that was opened once stays open until Close, also when no destination uses it: an interrupted statement may leave DuckDB's instance alive,
+// and DuckDB then waits for its end, for ever, when the file is opened again (https://github.com/duckdb/duckdb/issues/25965).
 type Files struct {
 	shared table.Shared[*file]
+
+	mu   sync.Mutex
+	kept map[string]func() error // by path
 }
 
 // NewFiles makes a Files that has no file open.
@@ -48,7 +56,34 @@ func (f *Files) hold(path string) (*file, func() error, error) {
 	if folder, err := filepath.EvalSymlinks(filepath.Dir(path)); err == nil {
 		path = filepath.Join(folder, filepath.Base(path))
 	}
-	return f.shared.Acquire(path, func() (*file, error) { return newFile(path), nil })
+	acquire := func() (*file, func() error, error) {
+		return f.shared.Acquire(path, func() (*file, error) { return newFile(path), nil })
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.kept[path] == nil {
+		_, keep, err := acquire()
+		if err != nil {
+			return nil, nil, err
+		}
+		if f.kept == nil {
+			f.kept = make(map[string]func() error)
+		}
+		f.kept[path] = keep
+	}
+	return acquire()
+}
+
+// Close lets go of the files: each is written back whole and closed when its last destination is.
+func (f *Files) Close() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var errs []error
+	for path, release := range f.kept {
+		delete(f.kept, path)
+		errs = append(errs, release())
+	}
+	return errors.Join(errs...)
 }
 
 type destination struct {
@@ -152,7 +187,7 @@ func checkFolder(folder string) error {
 	return nil
 }
 
-// Close ends running writes as Unavailable. The last to close a file writes it back whole.
+// Close ends running writes as Unavailable. The file stays open: see Files.
 func (d *destination) Close() error {
 	d.gate.Close()
 	return d.release()

@@ -3,6 +3,7 @@ package duckdb_test
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -60,7 +61,7 @@ func TestDestination(t *testing.T) {
 				t.Fatal(err)
 			}
 			t.Cleanup(func() {
-				if err := keep.Close(); err != nil {
+				if err := errors.Join(keep.Close(), files.Close()); err != nil {
 					t.Error(err)
 				}
 			})

@@ -100,7 +100,7 @@ func TestKilled(t *testing.T) {
 	}
 }
 
-// The file is let go when the last destination closes, and opens again with what was in it.
+// The file is let go when Files and the last destination are closed, and opens again with what was in it.
 func TestSharedFile(t *testing.T) {
 	t.Parallel()
 	folder := t.TempDir()
@@ -117,6 +117,12 @@ func TestSharedFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	write(t, absolute, batch(connectors.Append, "orders", 5, 5))
+	if err := files.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(path + ".wal"); err != nil {
+		t.Error("the file was closed under a destination")
+	}
 	if err := absolute.Close(); err != nil {
 		t.Fatal(err)
 	}
