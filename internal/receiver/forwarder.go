@@ -88,7 +88,7 @@ type ForwarderConfig struct {
 	// MinRest and MaxRest bound the growing pause after a signal that must come again. 0 = 50 ms and 15 s.
 	MinRest, MaxRest time.Duration
 	// Gap is how long the next signal to an installation waits after one that brought a crowd, so that load makes larger
-	// batches and not more signals. An installation to which little comes is signalled at once. 0 = 50 ms.
+	// batches and not more signals. An installation to which little comes is signalled at once. 0 = 100 ms.
 	Gap time.Duration
 	// Sweep is how often the tail is moved. 0 = 1 s.
 	Sweep time.Duration
@@ -140,7 +140,7 @@ func NewForwarder(cfg ForwarderConfig) (*Forwarder, error) {
 	fill(&cfg.SignalTime, 10*time.Second)
 	fill(&cfg.MinRest, 50*time.Millisecond)
 	fill(&cfg.MaxRest, 15*time.Second)
-	fill(&cfg.Gap, 50*time.Millisecond)
+	fill(&cfg.Gap, 100*time.Millisecond)
 	fill(&cfg.Sweep, time.Second)
 	return &Forwarder{
 		ForwarderConfig: cfg,

@@ -152,6 +152,9 @@ func readRatios(file string) (r ratios, err error) {
 // compare lists the rows that fell below the file's ratios. A row that the file doesn't know is one, too.
 func compare(file string, size Size, rows []row) (below []string, err error) {
 	r, err := readRatios(file)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("%w: record one with -record on a machine that does nothing else, or give -ratios \"\" to compare nothing", err)
+	}
 	if err != nil {
 		return nil, err
 	}
