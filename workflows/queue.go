@@ -163,7 +163,7 @@ func (r *run) marks() map[string]uint64 {
 		}
 	}
 	// Where nothing is queued, everything below what comes next may go.
-	for journal, mark := range r.state.Marks {
+	for journal, mark := range r.state.Marks { //workflowcheck:ignore (the least of them, or a copy: order is nothing)
 		low(journal, mark+1)
 	}
 	low(activities.Origin(activities.PollOrigin, suffix), r.state.Chunks+1)
@@ -172,7 +172,7 @@ func (r *run) marks() map[string]uint64 {
 	low(activities.Origin(activities.ManifestOrigin, suffix), r.state.Manifests+1)
 	low(activities.Origin(activities.RequeueOrigin, suffix), r.state.Redeliveries+1)
 	// What is under way may have sealed what nothing in the state names yet.
-	for _, chunk := range r.fetching {
+	for _, chunk := range r.fetching { //workflowcheck:ignore (the least of them, or a copy: order is nothing)
 		low(activities.Origin(activities.PollOrigin, suffix), chunk)
 		low(activities.Origin(activities.OverlapOrigin, suffix), chunk)
 		low(activities.Origin(activities.ExtraOrigin, suffix), chunk)
@@ -189,7 +189,7 @@ func (r *run) marks() map[string]uint64 {
 		if n, err := segment.ParseName(e.Name); err == nil {
 			low(n.Origin, n.Sequence)
 		}
-		for origin, seq := range e.Lows {
+		for origin, seq := range e.Lows { //workflowcheck:ignore (the least of them, or a copy: order is nothing)
 			low(origin, seq)
 		}
 	}
@@ -201,7 +201,7 @@ func (r *run) marks() map[string]uint64 {
 			low(activities.Origin(activities.ExtraOrigin, suffix), s.ExtraSeq)
 		}
 		if r.plan.Reconciles() {
-			for journal := range r.state.Marks {
+			for journal := range r.state.Marks { //workflowcheck:ignore (the least of them, or a copy: order is nothing)
 				low(journal, s.Floor[journal])
 			}
 		}
