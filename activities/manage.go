@@ -34,7 +34,7 @@ func (a *Activities) check(ctx context.Context, in CheckInput) error {
 
 // CheckConnection asks a connector whether a stored connection works.
 func (a *Activities) CheckConnection(ctx context.Context, in ConnectionInput) (CheckOutput, error) {
-	return CheckOutput{Failure: NewFailure("", a.Blocks.CheckConnection(ctx, in.Owner, in.Connector, in.Name))}, nil
+	return CheckOutput{Failure: NewFailure("", a.Blocks.CheckConnection(ctx, in.Owner, in.Connector, in.Name, in.Settings))}, nil
 }
 
 // Activate tells the catalog that the installation runs.

@@ -1,6 +1,7 @@
 package activities
 
 import (
+	"encoding/json"
 	"time"
 
 	"tributary/connectors"
@@ -183,6 +184,8 @@ type ConnectionInput struct {
 	Owner     string `json:"owner"`
 	Connector string `json:"connector"`
 	Name      string `json:"name"`
+	// Settings are those of a block, for a connector that can't be opened without.
+	Settings json.RawMessage `json:"settings,omitempty"`
 }
 
 // CheckOutput is nil in Failure when all is well.

@@ -337,12 +337,14 @@ func (a *app) runConnectionList(ctx context.Context, owner string) error {
 
 func (a *app) connectionCheck() *cobra.Command {
 	var n connectionName
+	var settings string
 	c := &cobra.Command{
 		Use:   "check CONNECTOR (--user USER | --operator)",
 		Short: "Have a worker try a connection",
-		Long: `check has a worker open a connection and ask the app or the destination whether it works, as far as that can be told without
-an integration's settings. It changes nothing. The secret stays where it is: the worker reads it itself.`,
-		Example:           "  starter connection check shopify --user ada",
+		Long: `check has a worker open a connection and ask the app or the destination whether it works. It changes nothing. The secret stays
+where it is: the worker reads it itself. Some connectors can't be opened without a block's settings: --settings gives them.`,
+		Example: `  starter connection check shopify --user ada
+  starter connection check datastream --operator --settings '{"url": "https://example.com/hook"}'`,
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: a.completeConnectors,
 		RunE: func(c *cobra.Command, args []string) error {
@@ -350,10 +352,18 @@ an integration's settings. It changes nothing. The secret stays where it is: the
 			if err != nil {
 				return err
 			}
-			return a.runConnectionCheck(c.Context(), activities.ConnectionInput{Owner: owner, Connector: args[0], Name: n.name})
+			in := activities.ConnectionInput{Owner: owner, Connector: args[0], Name: n.name}
+			if settings != "" {
+				if !json.Valid([]byte(settings)) {
+					return usage("--settings: want a JSON object, as a block of an integration has it")
+				}
+				in.Settings = json.RawMessage(settings)
+			}
+			return a.runConnectionCheck(c.Context(), in)
 		},
 	}
 	n.flags(c)
+	c.Flags().StringVar(&settings, "settings", "", "a block's settings as JSON; no secret belongs there")
 	return c
 }
 
@@ -395,7 +405,10 @@ func (a *app) runConnectionCheck(ctx context.Context, in activities.ConnectionIn
 			fmt.Fprintf(w, "Connection %s of %s for %s works.\n", in.Name, in.Connector, in.Owner)
 			return
 		}
-		fmt.Fprintf(w, "Connection %s of %s for %s does not work: %s (%s)\n", in.Name, in.Connector, in.Owner, out.Failure.Message, out.Failure.Kind)
+		fmt.Fprintf(w, "Connection %s of %s for %s could not be shown to work: %s (%s)\n", in.Name, in.Connector, in.Owner, out.Failure.Message, out.Failure.Kind)
+		if in.Settings == nil && out.Failure.Kind == connectors.Invalid {
+			fmt.Fprintln(w, "If that is about a block's settings, give them with --settings.")
+		}
 	}); err != nil || res.OK {
 		return err
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -66,9 +67,13 @@ func (a *app) runDev(ctx context.Context, o engine.DevOptions) error {
 		_ = d.Stop(context.WithoutCancel(ctx))
 		return err
 	}
-	<-ctx.Done()
+	select {
+	case <-ctx.Done():
+	case <-d.Failed():
+		a.note("The receiver has failed.")
+	}
 	a.note("\nStopping ...")
-	if err := d.Stop(context.WithoutCancel(ctx)); err != nil {
+	if err := errors.Join(d.Stop(context.WithoutCancel(ctx)), files.Close()); err != nil {
 		return fmt.Errorf("stop: %w", err)
 	}
 	a.note("Stopped. `starter dev` goes on from here.")

@@ -98,6 +98,7 @@ func (a *app) readRows(ctx context.Context, dir string, q engine.QueryRequest) (
 	if err != nil {
 		return engine.Rows{}, err
 	}
+	defer files.Close()
 	return engine.ReadRows(ctx, files.Query, q)
 }
 

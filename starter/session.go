@@ -93,6 +93,7 @@ func (s *session) close() {
 		s.client.Close()
 	}
 	s.Close()
+	_ = s.Files.Close() // nothing was written
 }
 
 // dialTime bounds the wait for Temporal: a person is waiting.
@@ -112,7 +113,7 @@ func (s *session) temporal(ctx context.Context) (client.Client, error) {
 	case s.app.getenv("TEMPORAL_ADDRESS") == "" && s.app.getenv("TEMPORAL_PROFILE") == "" && engine.HadDev(s.Config.Dir):
 		err = fmt.Errorf("the dev stack in %s is not running: start it again with `starter dev`", s.Config.Dir)
 	default:
-		s.client, err = engine.Dial(ctx, "", s.app.log())
+		s.client, err = engine.Dial(ctx, s.app.getenv("TEMPORAL_ADDRESS"), s.app.log())
 	}
 	if err != nil {
 		return nil, &failure{exitUnreachable, err}

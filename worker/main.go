@@ -85,7 +85,7 @@ func command(getenv func(string) string, stderr io.Writer, code *int) *cobra.Com
 				return fmt.Errorf("settings:\n%w", err)
 			}
 			*code = 1
-			return serve(c.Context(), cfg, role, logger)
+			return serve(c.Context(), cfg, role, getenv, logger)
 		},
 	}
 	c.SetFlagErrorFunc(func(_ *cobra.Command, err error) error {
@@ -122,21 +122,23 @@ func newLogger(w io.Writer, format, level string) (*slog.Logger, error) {
 }
 
 // serve runs until ctx ends, then stops first what takes in and then what works.
-func serve(ctx context.Context, cfg engine.Config, role string, logger *slog.Logger) (err error) {
-	registry, _, err := builtin.New()
+func serve(ctx context.Context, cfg engine.Config, role string, getenv func(string) string, logger *slog.Logger) (err error) {
+	registry, files, err := builtin.New()
 	if err != nil {
 		return err
 	}
+	defer func() { err = errors.Join(err, files.Close()) }()
 	e, err := engine.Open(ctx, cfg, registry, logger)
 	if err != nil {
 		return err
 	}
 	defer e.Close()
-	c, err := engine.Dial(ctx, "", logger)
+	c, err := engine.Dial(ctx, getenv("TEMPORAL_ADDRESS"), logger)
 	if err != nil {
 		return err
 	}
 	defer c.Close()
+	var failed <-chan struct{}
 	if role != "receiver" {
 		w, err := e.StartWorker(ctx, c)
 		if err != nil {
@@ -151,9 +153,14 @@ func serve(ctx context.Context, cfg engine.Config, role string, logger *slog.Log
 			return rerr
 		}
 		defer func() { err = errors.Join(err, r.Stop(context.WithoutCancel(ctx))) }()
+		failed = r.Ended()
 		logger.Info("receiver runs", "url", r.URL, "public_url", cfg.PublicURL, "ops_url", r.OpsURL)
 	}
-	<-ctx.Done()
+	select {
+	case <-failed:
+		return errors.New("the receiver has ended")
+	case <-ctx.Done():
+	}
 	logger.Info("stopping: finishing what is under way")
 	return nil
 }

@@ -139,9 +139,9 @@ func (o *Opener) envFor(name string) connectors.Env {
 	return env
 }
 
-// CheckConnection opens a stored connection by itself and asks the connector whether it works, as far as it can tell
-// without an integration's settings.
-func (o *Opener) CheckConnection(ctx context.Context, owner, connector, name string) error {
+// CheckConnection opens a stored connection by itself and asks the connector whether it works, with a block's settings or, as far as
+// it can tell so, without any.
+func (o *Opener) CheckConnection(ctx context.Context, owner, connector, name string, settings json.RawMessage) error {
 	def, err := o.registry.Lookup(connector)
 	if err != nil {
 		return err
@@ -150,7 +150,10 @@ func (o *Opener) CheckConnection(ctx context.Context, owner, connector, name str
 	if err != nil {
 		return err
 	}
-	cfg := connectors.Config{Settings: json.RawMessage(`{}`), Connection: conn.Secret, Layout: connectors.LayoutRaw, Env: o.envFor(def.Name)}
+	if len(settings) == 0 {
+		settings = json.RawMessage(`{}`)
+	}
+	cfg := connectors.Config{Settings: settings, Connection: conn.Secret, Layout: connectors.LayoutRaw, Env: o.envFor(def.Name)}
 	var v any
 	if def.OpenSource != nil {
 		v, err = def.OpenSource(cfg)

@@ -115,6 +115,9 @@ func (d *Demo) Stop(ctx context.Context) error {
 	if d.endpoint != nil {
 		errs = append(errs, d.endpoint.close())
 	}
+	if d.Files != nil {
+		errs = append(errs, d.Files.Close())
+	}
 	return errors.Join(errs...)
 }
 

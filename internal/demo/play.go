@@ -137,7 +137,7 @@ func (d *Demo) install(ctx context.Context, ui map[string]string) (ids []string,
 		}
 		ids = append(ids, in.ID)
 		ui[in.ID] = d.Dev.Addresses.WorkflowURL(in.ID, "")
-		d.story.tell("Installed %s (%s).  %s", in.ID, describe(spec), ui[in.ID])
+		d.story.tell("Installed %s (%s)\n  %s", in.ID, describe(spec), ui[in.ID])
 	}
 	return ids, nil
 }

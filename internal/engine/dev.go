@@ -177,6 +177,9 @@ func (e *Engine) ensureSigningKey(ctx context.Context) error {
 	return err
 }
 
+// Failed is closed when a part has ended that nobody stopped; Stop then says why.
+func (d *Dev) Failed() <-chan struct{} { return d.receiver.Ended() }
+
 // StartWorker starts the worker part, which StartDev has done already unless it was killed.
 func (d *Dev) StartWorker(ctx context.Context) (err error) {
 	d.mu.Lock()

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"sync"
 	"time"
 
 	"go.temporal.io/sdk/client"
@@ -31,6 +32,8 @@ type Receiver struct {
 	stopAll    context.CancelFunc
 	group      *errgroup.Group
 	served     chan struct{}
+	ended      chan struct{}
+	end        sync.Once
 }
 
 // flushTime bounds how long a stopping receiver goes on forwarding; what is left stands in its journal.
@@ -83,14 +86,20 @@ func (e *Engine) StartReceiver(ctx context.Context, c client.Client) (_ *Receive
 	r := &Receiver{
 		URL: "http://" + public.Addr().String(), OpsURL: "http://" + ops.Addr().String(),
 		forwarder: f, journal: j, stopAll: stopAll, stopServer: stopServer, group: new(errgroup.Group), served: make(chan struct{}),
+		ended: make(chan struct{}),
 	}
-	r.group.Go(func() error { defer close(r.served); return s.Run(serving) })
+	over := func() { r.end.Do(func() { close(r.ended) }) }
+	r.group.Go(func() error { defer close(r.served); defer over(); return s.Run(serving) })
 	r.group.Go(func() error {
-		defer stopServer() // what can't be forwarded must not be acknowledged until the disk is full
+		defer over()
+		defer stopServer() // what can not be forwarded must not be acknowledged until the disk is full
 		return f.Run(all)
 	})
 	return r, nil
 }
+
+// Ended is closed when the server or the forwarder has ended, also when nobody stopped it: half a receiver must not go on. Stop then says why.
+func (r *Receiver) Ended() <-chan struct{} { return r.ended }
 
 // Stop stops accepting, finishes what is in flight, forwards what it can for a moment and closes the journal.
 func (r *Receiver) Stop(ctx context.Context) error {
