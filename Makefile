@@ -1,43 +1,65 @@
 GO ?= go
-# Where make histories writes; a recorded history is kept for ever.
+TOOL := $(GO) tool -modfile=internal/tools/go.mod
+# An absolute path: tests run in the folder of their package. A recorded history is kept for ever.
 HISTORIES := $(CURDIR)/tests/replay/histories
-TOOLS := $(GO) tool -modfile=$(CURDIR)/internal/tools/go.mod
+SCHEMA := docs/integration.schema.json
 FOR ?= 10m
 FUZZTIME ?= 20s
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@sed -nE 's/^([a-z-]+):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
 
-demo: ## run the whole of it in one process against a sandbox shop, and check every record
-	$(GO) run ./starter demo $(ARGS)
+demo: cxx ## run the whole of it in one process against a sandbox shop, and check every record: make demo ARGS=--keep
+	@$(GO) run ./starter demo $(ARGS)
 
-test: servers vet ## test everything
-	$(GO) test -timeout 25m ./...
-
-servers: ## find or install the servers that tests need
-	@tests/servers.sh
-
-vet:
-	$(GO) vet ./...
-
-lint: ## static checks: determinism of workflows, imports between rooms, staticcheck
-	$(TOOLS) workflowcheck -config .workflowcheck.yaml ./workflows
-	$(TOOLS) depguard ./...
-	$(TOOLS) staticcheck ./...
-
-build: ## build bin/worker and bin/starter
+build: cxx ## build bin/worker and bin/starter
 	$(GO) build -o bin/ ./worker ./starter
 
-chaos: ## kill the engine at random for as long as told: make chaos FOR=1h
+test: servers vet lint schema-check ## test everything
+	$(GO) test -timeout 25m ./...
+	$(GO) -C internal/tools test -count=1 ./...
+
+test-race: servers ## test what runs at the same time under the race detector
+	$(GO) test -race -timeout 30m ./activities ./workflows ./connectors/... ./internal/catalog ./internal/journal ./internal/receiver \
+	  ./internal/segment ./internal/vault
+
+vet: cxx
+	$(GO) vet ./...
+	$(GO) -C internal/tools vet ./...
+
+lint: cxx ## static checks: who imports whom, determinism of workflows, staticcheck
+	$(TOOL) depguard ./...
+	$(TOOL) workflowcheck -config .workflowcheck.yaml ./workflows
+	$(TOOL) staticcheck ./...
+
+vuln: cxx ## look for known vulnerabilities in what is called
+	GO=$(GO) internal/tools/vuln.sh ./...
+
+schema: cxx ## write the JSON Schema of integration files
+	$(GO) run ./starter schema > $(SCHEMA).new && mv $(SCHEMA).new $(SCHEMA)
+
+schema-check: cxx
+	$(GO) run ./starter schema --check $(SCHEMA)
+
+bench: servers ## measure against floors, and fail below the ratios in tests/bench/ratios.json: make bench ARGS=-scale=0.1
+	$(GO) run ./tests/bench $(ARGS)
+
+chaos: servers ## kill the engine at random for as long as told: make chaos FOR=1h
 	TRIBUTARY_CHAOS_FOR=$(FOR) $(GO) test -count=1 -v -timeout 0 -run '^TestKills$$' ./tests/e2e
 
-histories: ## record more histories of real runs for the replay tests
+histories: servers ## record more histories of real runs for the replay tests
 	TRIBUTARY_HISTORIES=$(HISTORIES) $(GO) test -count=1 -run '^TestHistoriesOfRealRunsReplay$$' ./tests/e2e
 
-fuzz: ## fuzz what takes bytes from outside: make fuzz FUZZTIME=5m
-	@for p in ./internal/segment ./internal/receiver ./internal/integration ./connectors ./connectors/webhook ./connectors/shopify ./connectors/outbound; do \
-	  for f in $$($(GO) test -list '^Fuzz' $$p | grep '^Fuzz'); do \
-	    echo "$$p $$f"; $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) $$p || exit 1; \
+fuzz: ## fuzz what takes bytes from outside, each for a while: make fuzz FUZZTIME=5m
+	@grep -rlE '^func Fuzz' --include='*_test.go' . | xargs -n 1 dirname | sort -u | while read -r dir; do \
+	  for f in $$(sed -nE 's/^func (Fuzz[A-Za-z0-9_]+).*/\1/p' $$dir/*_test.go); do \
+	    echo "$$dir $$f"; $(GO) test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) $$dir || exit 1; \
 	  done; done
 
-.PHONY: help demo test servers vet lint build chaos histories fuzz
+servers: cxx
+	@internal/tools/require.sh postgres
+
+cxx:
+	@internal/tools/require.sh cxx
+
+.PHONY: help demo build test test-race vet lint vuln schema schema-check bench chaos histories fuzz servers cxx
