@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -29,6 +30,7 @@ lost. Every worker, receiver and starter of a catalog uses the same file (TRIBUT
 	} {
 		c.AddCommand(&cobra.Command{
 			Use: sub.use, Short: sub.short, Long: sub.long, Args: cobra.ExactArgs(1),
+			Example: "  starter key " + strings.Replace(sub.use, "FILE", "/etc/tributary/key.json", 1),
 			RunE: func(_ *cobra.Command, args []string) error {
 				if err := sub.do(args[0]); err != nil {
 					return err
