@@ -18,6 +18,10 @@ build: cxx ## build bin/worker and bin/starter
 test: servers vet ## test everything
 	$(GO) test -timeout 25m ./...
 
+check: lint test-race ## what CI runs after test: lint, test-race, a moment of fuzz, and vuln
+	$(MAKE) fuzz FUZZTIME=5s
+	$(MAKE) vuln
+
 test-race: servers ## test what runs at the same time under the race detector
 	$(GO) test -race -timeout 30m ./activities ./workflows ./connectors/... ./internal/catalog ./internal/journal ./internal/receiver \
 	  ./internal/segment ./internal/vault
@@ -25,19 +29,18 @@ test-race: servers ## test what runs at the same time under the race detector
 vet: cxx
 	$(GO) vet ./...
 
-lint: cxx ## static checks: who imports whom, determinism of workflows, staticcheck
+lint: cxx ## static checks: who imports whom, determinism of workflows, staticcheck, and that these find what they should
 	$(TOOL) depguard ./...
 	$(TOOL) workflowcheck -config .workflowcheck.yaml ./workflows
 	$(TOOL) staticcheck ./...
+	$(GO) -C internal/tools vet ./...
+	$(GO) -C internal/tools test -count=1 ./...
 
 vuln: cxx ## look for known vulnerabilities in what is called
 	GO=$(GO) internal/tools/vuln.sh ./...
 
 schema: cxx ## write the JSON Schema of integration files
 	$(GO) run ./starter schema > $(SCHEMA).new && mv $(SCHEMA).new $(SCHEMA)
-
-schema-check: cxx
-	$(GO) run ./starter schema --check $(SCHEMA)
 
 bench: servers ## measure against floors, and fail below the ratios in tests/bench/ratios.json: make bench ARGS=-scale=0.1
 	$(GO) run ./tests/bench $(ARGS)
@@ -60,4 +63,4 @@ servers: cxx
 cxx:
 	@internal/tools/require.sh cxx
 
-.PHONY: help demo build test test-race vet lint vuln schema schema-check bench chaos histories fuzz servers cxx
+.PHONY: help demo build test check test-race vet lint vuln schema bench chaos histories fuzz servers cxx

@@ -283,7 +283,7 @@ func payloads() []string {
 		`{"customers": {"id": 7845692539040, "email": "ada@example.com", "orders_count": 0, "total_spent": "0.00", "verified_email": true}}`,
 		`"` + strings.Repeat("é", 1<<19) + `"`,
 		strings.Repeat(`{"a":[`, 200) + strings.Repeat(`]}`, 200),
-		`"漢字 ‮rtl‬ 👩‍👩‍👧‍👦 ﷽"`,
+		"\"漢字 \u202ertl\u202c 👩\u200d👩\u200d👧\u200d👦 ﷽\"",
 	}
 }
 

@@ -101,6 +101,9 @@ SELECT o->>'$.shipping_address.city' AS city, count(*) AS orders,
        count(*) FILTER (o->>'$.financial_status' = 'paid') AS paid
 FROM latest WHERE op = 'upsert' GROUP BY city ORDER BY total DESC`
 
+// heartbeat is shorter than an installation's default, so that the dead worker is noticed while somebody looks on.
+const heartbeat = 3 * time.Second
+
 // install stores the user's connection and installs both integrations, as the starter would.
 func (d *Demo) install(ctx context.Context, ui map[string]string) (ids []string, err error) {
 	e := d.Dev.Engine
@@ -131,7 +134,7 @@ func (d *Demo) install(ctx context.Context, ui map[string]string) (ids []string,
 		if _, err := e.Save(ctx, spec); err != nil {
 			return nil, err
 		}
-		in, err := e.Install(ctx, d.Dev.Client, engine.InstallRequest{Integration: name, User: user})
+		in, err := e.Install(ctx, d.Dev.Client, engine.InstallRequest{Integration: name, User: user, Timing: workflows.Timing{Heartbeat: heartbeat}})
 		if err != nil {
 			return nil, err
 		}

@@ -82,7 +82,7 @@ func (e *Engine) Close() {
 func Dial(ctx context.Context, address string, logger *slog.Logger) (client.Client, error) {
 	o, err := envconfig.LoadDefaultClientOptions()
 	if err != nil {
-		return nil, fmt.Errorf("Temporal settings: %w", err)
+		return nil, fmt.Errorf("read the Temporal settings: %w", err)
 	}
 	if address != "" {
 		o.HostPort = address
