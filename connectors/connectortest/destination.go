@@ -21,6 +21,10 @@ type DestinationHarness struct {
 	New func(t *testing.T) DestinationPlace
 	// Modes that the destination offers.
 	Modes []connectors.Mode
+	// Once is how the destination knows what was written before.
+	Once Once
+	// AnyBytes says that it holds payloads that are no text.
+	AnyBytes bool
 	// Refuses tells which JSON texts the destination can't hold and rejects; nil: none.
 	Refuses func(data []byte) bool
 	// Poison is a payload that only the destination itself finds to be wrong; nil: there is none.
@@ -31,6 +35,19 @@ type DestinationHarness struct {
 	// Leaves tells goleak of goroutines that the harness's own tools leave behind.
 	Leaves []goleak.Option
 }
+
+// Once is the means by which a record takes effect once.
+type Once int
+
+const (
+	// ByLedger: a ledger moves in the transaction of the rows, and a key recognises what the app sends again.
+	ByLedger Once = iota
+	// ByName: what a lane writes has deterministic names and is never written twice; what comes again by another lane, after a
+	// reinstall or from the app is there twice, with the same ID for the reader to recognise.
+	ByName
+	// ByID: anything may be there twice, with the same ID for the reader to recognise.
+	ByID
+)
 
 // DestinationPlace is a database, a bucket, a topic: what several destinations write to.
 type DestinationPlace struct {
@@ -59,7 +76,7 @@ type Row struct {
 // deadline bounds each wait of the suite.
 const deadline = time.Minute
 
-// TestDestination proves that a destination with a ledger keeps the contract of connectors.Destination. It is not called from a parallel test: it
+// TestDestination proves that a destination keeps the contract of connectors.Destination. It is not called from a parallel test: it
 // looks for goroutines left over.
 func TestDestination(t *testing.T, h DestinationHarness) {
 	t.Run("start what the places share", func(t *testing.T) { h.New(t) })
@@ -117,6 +134,8 @@ type destinationTest struct {
 	h     DestinationHarness
 	mode  connectors.Mode
 	place DestinationPlace
+	// redelivered says that records came again otherwise than by a repeated batch.
+	redelivered bool
 }
 
 func (t *destinationTest) open() connectors.Destination {
@@ -344,7 +363,7 @@ func (t *destinationTest) names() {
 	t.write(d, b)
 	t.want(rowsOf(b))
 	again := b
-	again.Epoch = "another"
+	again.Epoch, t.redelivered = "another", true
 	t.write(d, again)
 	t.want(rowsOf(b))
 }
