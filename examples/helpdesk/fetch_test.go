@@ -66,19 +66,20 @@ func TestAnswersHaveTheirKind(t *testing.T) {
 		kind   connectors.Kind
 		wait   time.Duration
 	}{
-		"redirect":         {302, http.Header{"Location": {elsewhere}}, "", connectors.NotFound, 0},
-		"no content":       {204, nil, "", connectors.Unavailable, 0},
-		"bad request":      {400, nil, "{}", connectors.Invalid, 0},
-		"request timeout":  {408, nil, "", connectors.Unavailable, 0},
-		"gone":             {410, nil, "", connectors.NotFound, 0},
-		"maintenance":      {503, http.Header{"Retry-After": {"7"}}, "", connectors.Unavailable, 7 * time.Second},
-		"no list":          {200, nil, `{"has_more": false}`, connectors.Unavailable, 0},
-		"no has_more":      {200, nil, `{"tickets": []}`, connectors.Unavailable, 0},
-		"wrong order":      {200, nil, `{"has_more": false, "tickets": [` + two + `, ` + one + `]}`, connectors.Invalid, 0},
-		"the same again":   {200, nil, `{"has_more": false, "tickets": [` + one + `, ` + one + `]}`, connectors.Invalid, 0},
-		"id is a string":   {200, nil, `{"has_more": false, "tickets": [{"id": "1", "updated_at": "2026-03-01T12:00:01Z"}]}`, connectors.Invalid, 0},
-		"no updated_at":    {200, nil, `{"has_more": false, "tickets": [{"id": 1}]}`, connectors.Invalid, 0},
-		"a page too large": {200, nil, strings.Repeat(" ", 16<<20) + `{"has_more": false, "tickets": []}`, connectors.TooLarge, 0},
+		"redirect":                  {302, http.Header{"Location": {elsewhere}}, "", connectors.NotFound, 0},
+		"no content":                {204, nil, "", connectors.Unavailable, 0},
+		"bad request":               {400, nil, "{}", connectors.Invalid, 0},
+		"request timeout":           {408, nil, "", connectors.Unavailable, 0},
+		"gone":                      {410, nil, "", connectors.NotFound, 0},
+		"maintenance":               {503, http.Header{"Retry-After": {"7"}}, "", connectors.Unavailable, 7 * time.Second},
+		"an object without its end": {200, nil, `{"has_more": false, "tickets": [` + one + `]`, connectors.Unavailable, 0},
+		"no list":                   {200, nil, `{"has_more": false}`, connectors.Unavailable, 0},
+		"no has_more":               {200, nil, `{"tickets": []}`, connectors.Unavailable, 0},
+		"wrong order":               {200, nil, `{"has_more": false, "tickets": [` + two + `, ` + one + `]}`, connectors.Invalid, 0},
+		"the same again":            {200, nil, `{"has_more": false, "tickets": [` + one + `, ` + one + `]}`, connectors.Invalid, 0},
+		"id is a string":            {200, nil, `{"has_more": false, "tickets": [{"id": "1", "updated_at": "2026-03-01T12:00:01Z"}]}`, connectors.Invalid, 0},
+		"no updated_at":             {200, nil, `{"has_more": false, "tickets": [{"id": 1}]}`, connectors.Invalid, 0},
+		"a page too large":          {200, nil, strings.Repeat(" ", 16<<20) + `{"has_more": false, "tickets": []}`, connectors.TooLarge, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
