@@ -46,6 +46,21 @@ func TestValidate(t *testing.T) {
 	s.want(exitUsage, words("-:1:"), "validate", "-")
 }
 
+// Every file under examples/ is one that this build installs.
+func TestExamplesAreValid(t *testing.T) {
+	t.Parallel()
+	files, err := filepath.Glob("../examples/*.yaml")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("examples: %v, %v", files, err)
+	}
+	for i := range files {
+		if files[i], err = filepath.Abs(files[i]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	place(t).want(exitOK, words("ok, integration"), append([]string{"validate"}, files...)...)
+}
+
 func TestSchema(t *testing.T) {
 	t.Parallel()
 	s := place(t)
