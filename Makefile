@@ -23,7 +23,7 @@ check: lint test-race ## what CI runs after test: lint, test-race, a moment of f
 	$(MAKE) vuln
 
 test-race: servers ## test what runs at the same time under the race detector
-	$(GO) test -race -timeout 30m ./activities ./workflows ./connectors/... ./internal/catalog ./internal/journal ./internal/receiver \
+	$(GO) test -race -timeout 30m ./activities ./workflows ./connectors/... ./examples/... ./internal/catalog ./internal/journal ./internal/receiver \
 	  ./internal/segment ./internal/vault
 
 vet: cxx

@@ -51,7 +51,7 @@ func decodeCursor(op string, req connectors.FetchRequest) (cursor, error) {
 func (c cursor) encode() []byte {
 	raw, err := json.Marshal(c)
 	if err != nil {
-		panic(fmt.Sprintf("shopify: cursor: %v", err)) // only a time beyond the year 9999, and RFC 3339 has none
+		panic(fmt.Sprintf("shopify: cursor: %v", err)) // only a time beyond the year 9999, which parse refuses
 	}
 	return raw
 }

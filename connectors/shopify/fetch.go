@@ -66,7 +66,7 @@ func (s *source) page(op string, st stream, c cursor, body []byte) (connectors.P
 			return false
 		}
 		at, err := time.Parse(time.RFC3339, node.Get("updatedAt").Str)
-		if err != nil {
+		if err != nil || at.UTC().Year() > 9999 { // which the cursor could not hold
 			bad = connectors.Errorf(connectors.Invalid, op, "%s %s has no usable updatedAt", st.name, r.Key)
 			return false
 		}

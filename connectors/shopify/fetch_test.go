@@ -177,10 +177,11 @@ func TestErrorsInsideAnAnswer(t *testing.T) {
 		`{"errors":[{"message":"dear","extensions":{"code":"MAX_COST_EXCEEDED"}}]}`: connectors.TooLarge,
 		`{"data":{}}`:                      connectors.Unavailable,
 		`{"data":{"orders":{"nodes":{}}}}`: connectors.Unavailable,
-		`{"data":{"orders":{"nodes":[{"id":"x","updatedAt":"2026-01-01T00:00:00Z"}]}}}`:                   connectors.Invalid,
-		`{"data":{"orders":{"nodes":[{"id":"gid://shopify/Order/1","updatedAt":"yesterday"}]}}}`:          connectors.Invalid,
-		`{"data":{"orders":{"nodes":[],"pageInfo":{"hasNextPage":true,"endCursor":null}}}}`:               connectors.Invalid,
-		`{"data":{"orders":{"nodes":[]}},"extensions":{"search":[{"warnings":[{"message":"Invalid"}]}]}}`: connectors.Invalid,
+		`{"data":{"orders":{"nodes":[{"id":"x","updatedAt":"2026-01-01T00:00:00Z"}]}}}`:                          connectors.Invalid,
+		`{"data":{"orders":{"nodes":[{"id":"gid://shopify/Order/1","updatedAt":"yesterday"}]}}}`:                 connectors.Invalid,
+		`{"data":{"orders":{"nodes":[{"id":"gid://shopify/Order/1","updatedAt":"9999-12-31T23:59:59-01:00"}]}}}`: connectors.Invalid,
+		`{"data":{"orders":{"nodes":[],"pageInfo":{"hasNextPage":true,"endCursor":null}}}}`:                      connectors.Invalid,
+		`{"data":{"orders":{"nodes":[]}},"extensions":{"search":[{"warnings":[{"message":"Invalid"}]}]}}`:        connectors.Invalid,
 	} {
 		src := fakeShop(t, func(gjson.Result) string { return answer })
 		_, err := src.Fetch(t.Context(), connectors.FetchRequest{Stream: "orders"})
