@@ -1,9 +1,11 @@
 package connectors
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 	"unicode/utf8"
 )
@@ -85,6 +87,24 @@ func AsError(op string, err error) *Error {
 		return &Error{Kind: Unavailable, Op: op, Message: "timed out or cancelled", Err: err}
 	}
 	return &Error{Kind: Unknown, Op: op, Message: Clip(err.Error(), 1000), Err: err}
+}
+
+// weights orders the kinds: what somebody must see to comes after what passes by itself.
+var weights = []Kind{Unknown, Unavailable, RateLimited, TooLarge, CursorExpired, Invalid, NotFound, Forbidden, Unauthorized, Gone}
+
+// Weightier returns the one of two errors that says more about what is to be done, where only one can be returned: of equal kinds the one that
+// asks for the longer wait, else the first. Either may be nil.
+func Weightier(a, b *Error) *Error {
+	switch {
+	case a == nil:
+		return b
+	case b == nil:
+		return a
+	}
+	if cmp.Or(cmp.Compare(slices.Index(weights, b.Kind), slices.Index(weights, a.Kind)), cmp.Compare(b.Wait, a.Wait)) > 0 {
+		return b
+	}
+	return a
 }
 
 // Clip cuts s to at most n bytes at a rune boundary and makes it valid UTF-8.

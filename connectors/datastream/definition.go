@@ -14,13 +14,11 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
-	"strings"
-	"sync"
 	"time"
 
-	"golang.org/x/net/http/httpguts"
-
 	"tributary/connectors"
+	"tributary/connectors/delivery"
+	"tributary/connectors/lifetime"
 	"tributary/connectors/outbound"
 )
 
@@ -78,10 +76,7 @@ type destination struct {
 	client *http.Client
 	now    func() time.Time
 
-	// closed ends running Writes; each holds the gate for reading, so Close waits for them.
-	closed context.Context
-	close  context.CancelFunc
-	gate   sync.RWMutex
+	gate lifetime.Gate
 }
 
 func open(c connectors.Config) (connectors.Destination, error) {
@@ -114,9 +109,11 @@ func open(c connectors.Config) (connectors.Destination, error) {
 		d.header.Set(name, value)
 	}
 	d.client = outbound.Client(d.net)
-	d.closed, d.close = context.WithCancel(context.Background())
 	return d, nil
 }
+
+// own are the headers that every POST has.
+var own = []string{"X-Alloy-", "X-Tributary-", "Webhook-", "Ce-", "Content-", "User-Agent"}
 
 // complete checks the settings and fills in defaults.
 func (s *Settings) complete(allowed []*net.IPNet) (timeout time.Duration, err error) {
@@ -152,28 +149,30 @@ func (s *Settings) complete(allowed []*net.IPNet) (timeout time.Duration, err er
 		return invalid("timeout", "must be a duration from %v to %v, such as 10s", minTimeout, maxTimeout)
 	}
 	for _, name := range slices.Sorted(maps.Keys(s.Headers)) {
-		if problem := headerProblem(name, s.Headers[name]); problem != "" {
+		if problem := outbound.HeaderProblem(name, s.Headers[name], own...); problem != "" {
 			return invalid("headers", "%.100q %s", name, problem)
 		}
 	}
 	return timeout, nil
 }
 
-func headerProblem(name, value string) string {
-	ours := []string{"X-Alloy-", "X-Tributary-", "Webhook-", "Ce-", "Content-", "Proxy-"}
-	transport := []string{"Host", "Connection", "Keep-Alive", "Transfer-Encoding", "Te", "Trailer", "Upgrade", "Expect", "User-Agent"}
-	name = http.CanonicalHeaderKey(name)
-	switch {
-	case !httpguts.ValidHeaderFieldName(name):
-		return "is no name of a header"
-	case !httpguts.ValidHeaderFieldValue(value):
-		return "has a value with control characters"
-	case name == "Authorization" || name == "Cookie" || name == "Proxy-Authorization":
-		return "is a secret and does not belong in settings; the endpoint recognises us by the signature"
-	case slices.Contains(transport, name), slices.ContainsFunc(ours, func(prefix string) bool { return strings.HasPrefix(name, prefix) }):
-		return "is a header that Data Stream sets itself"
+// Write posts the batch's records, or arrays of records that have stream and Op, which headers tell, in common. What comes again makes
+// the same arrays of what is left.
+func (d *destination) Write(ctx context.Context, b connectors.Batch) (connectors.Result, error) {
+	ctx, leave, err := d.gate.Enter(ctx)
+	if err != nil {
+		return connectors.NewResult(len(b.Records)), err
 	}
-	return ""
+	defer leave()
+	plan := delivery.Plan{
+		Concurrency: d.settings.Concurrency,
+		Together:    func(a, b *connectors.Record) bool { return a.Stream == b.Stream && a.Op == b.Op },
+		Send:        func(ctx context.Context, group []int) delivery.Verdict { return d.post(ctx, &b, group) },
+	}
+	if d.settings.Array {
+		plan.Records, plan.Bytes = d.settings.ArrayMax.Records, d.settings.ArrayMax.Bytes
+	}
+	return delivery.Write(ctx, &b, plan)
 }
 
 // Check proves that the endpoint's host resolves, connects and shows a valid certificate; it posts nothing. Settings and keys
@@ -184,9 +183,7 @@ func (d *destination) Check(ctx context.Context) error {
 
 // Close makes running Writes fail as Unavailable and returns when they have.
 func (d *destination) Close() error {
-	d.close()
-	d.gate.Lock()
-	defer d.gate.Unlock()
+	d.gate.Close()
 	d.client.CloseIdleConnections()
 	return nil
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"tributary/connectors"
+	"tributary/connectors/delivery"
 )
 
 // Every header of a POST, to the letter: receivers depend on them.
@@ -50,7 +51,7 @@ func TestHeaders(t *testing.T) {
 			t.Errorf("%s: %q, want %q", name, got.Get(name), want)
 		}
 	}
-	if id := messageID(&connectors.Batch{Installation: "shop/alice", Records: []connectors.Record{{Stream: "orders", ID: "evt-1"}, {Stream: "orders", ID: "evt-2"}}}, []int{0, 1}); id != "C5Swz7JQIM-1QTG3dXF96wzfPrMDBJlemjPY4FSM-ag" {
+	if id := delivery.ID(&connectors.Batch{Installation: "shop/alice", Records: []connectors.Record{{Stream: "orders", ID: "evt-1"}, {Stream: "orders", ID: "evt-2"}}}, []int{0, 1}); id != "C5Swz7JQIM-1QTG3dXF96wzfPrMDBJlemjPY4FSM-ag" {
 		t.Errorf("ID of an array: %s", id)
 	}
 }

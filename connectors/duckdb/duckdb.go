@@ -12,6 +12,7 @@ import (
 	"sync"
 
 	"tributary/connectors"
+	"tributary/connectors/lifetime"
 	"tributary/connectors/table"
 )
 
@@ -30,7 +31,7 @@ var limits = table.Limits{Records: 50_000, Bytes: 64 << 20, Data: 64 << 20, Name
 // A file that was opened once stays open until Close, also when no destination uses it: an interrupted statement may leave DuckDB's instance alive,
 // and DuckDB then waits for its end, for ever, when the file is opened again (https://github.com/duckdb/duckdb/issues/25965).
 type Files struct {
-	shared table.Shared[*file]
+	shared lifetime.Shared[*file]
 
 	mu   sync.Mutex
 	kept map[string]func() error // by path
@@ -91,7 +92,7 @@ type destination struct {
 	release func() error
 	name    table.Name
 	mode    connectors.Mode
-	gate    table.Gate
+	gate    lifetime.Gate
 }
 
 var (

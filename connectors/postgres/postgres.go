@@ -7,6 +7,7 @@ import (
 	"context"
 
 	"tributary/connectors"
+	"tributary/connectors/lifetime"
 	"tributary/connectors/table"
 )
 
@@ -22,7 +23,7 @@ var limits = table.Limits{Records: 5_000, Bytes: 16 << 20, Data: 256 << 20, Name
 
 // Definition describes the connector. Destinations opened from one Definition with the same connection share a pool.
 func Definition() connectors.Definition {
-	var pools table.Shared[*pool]
+	var pools lifetime.Shared[*pool]
 	return connectors.Definition{
 		Name:       "postgres",
 		Title:      "PostgreSQL",
@@ -42,7 +43,7 @@ type destination struct {
 	schema  string
 	name    table.Name
 	mode    connectors.Mode
-	gate    table.Gate
+	gate    lifetime.Gate
 }
 
 var (
@@ -50,7 +51,7 @@ var (
 	_ connectors.Checker     = (*destination)(nil)
 )
 
-func open(c connectors.Config, pools *table.Shared[*pool]) (connectors.Destination, error) {
+func open(c connectors.Config, pools *lifetime.Shared[*pool]) (connectors.Destination, error) {
 	settings, err := connectors.Decode[Settings](c.Settings)
 	if err != nil {
 		return nil, err

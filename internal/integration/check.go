@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"tributary/connectors"
+	"tributary/connectors/jq"
 )
 
 const (
@@ -139,10 +140,10 @@ func (f *findings) checkDestination(s Spec, d Destination, at []string, reg *con
 	if _, err := parsePath(d.Select); err != nil {
 		f.add(part(at, "select"), "%s", err)
 	}
-	if _, err := compileJQ(d.Filter); err != nil && d.Filter != "" {
+	if _, err := jq.Compile(d.Filter, jq.Variables...); err != nil && d.Filter != "" {
 		f.add(part(at, "filter"), "%s", err)
 	}
-	if _, err := compileJQ(d.Map); err != nil && d.Map != "" {
+	if _, err := jq.Compile(d.Map, jq.Variables...); err != nil && d.Map != "" {
 		f.add(part(at, "map"), "%s", err)
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"strconv"
 
 	"tributary/connectors"
+	"tributary/connectors/jq"
 )
 
 // Parse reads an integration file and makes its defaults explicit. The error is Problems with everything that is
@@ -41,7 +42,7 @@ func Validate(s Spec, reg *connectors.Registry) error {
 	if err != nil {
 		return fmt.Errorf("validate: %w", err)
 	}
-	root, err := decodeNumbers(raw)
+	root, err := jq.Decode(raw)
 	if err != nil {
 		return fmt.Errorf("validate: %w", err)
 	}
@@ -112,13 +113,4 @@ func decodeSpec(root any) (Spec, error) {
 		return Spec{}, fmt.Errorf("integration: %w", err)
 	}
 	return s, nil
-}
-
-// decodeNumbers decodes JSON and keeps each number as it is written.
-func decodeNumbers(raw []byte) (any, error) {
-	d := json.NewDecoder(bytes.NewReader(raw))
-	d.UseNumber()
-	var v any
-	err := d.Decode(&v)
-	return v, err
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/santhosh-tekuri/jsonschema/v6"
 
 	"tributary/connectors"
+	"tributary/connectors/jq"
 )
 
 var update = flag.Bool("update", false, "write the schema instead of comparing it")
@@ -98,7 +99,7 @@ func TestSchemaAccepts(t *testing.T) {
 		good(shop, `{"name":"d","connector":"duckdb","settings":{"path":"a"},"batch":{"records":5,"age":"1s"},"required":false,"layout":"raw"}`): true,
 		good(shop, `{"name":"D","connector":"duckdb","settings":{"path":"a"}}`):                                                                  false,
 	} {
-		v, err := decodeNumbers([]byte(src))
+		v, err := jq.Decode([]byte(src))
 		if err != nil {
 			t.Fatal(err)
 		}

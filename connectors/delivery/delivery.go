@@ -1,4 +1,6 @@
-package datastream
+// Package delivery brings the records of a batch to where they go one by one or in groups, by requests that each succeed or
+// fail on their own: those of one key one after the other, in their order, and keys side by side.
+package delivery
 
 import (
 	"cmp"
@@ -6,35 +8,43 @@ import (
 	"hash/fnv"
 	"io"
 	"math/rand/v2"
-	"slices"
 	"sync"
 
 	"tributary/connectors"
 )
 
-// failuresInARow without one success end a Write: an endpoint that only fails is not asked for each of 50,000 keys.
-const failuresInARow = 8
+// FailuresInARow without one success end a Write: an endpoint that only fails is not asked for each of 50,000 keys.
+const FailuresInARow = 8
 
-// Write posts the batch's records: those of one key one after the other, in their order, and keys side by side.
+// Plan says how a batch is cut into requests.
+type Plan struct {
+	// Concurrency is how many requests run at once.
+	Concurrency int
+	// Records and Bytes bound a group; a larger single record goes alone. Records below 2: each record goes alone.
+	Records, Bytes int
+	// Together says whether two records may share a request; nil: any may.
+	Together func(a, b *connectors.Record) bool
+	// Send makes one request with the records of the batch that group names by their index, in order.
+	Send func(ctx context.Context, group []int) Verdict
+}
+
+// Verdict is what a request came to: no Err means that the other side has all of it for good.
+type Verdict struct {
+	Err *connectors.Error
+	// Refused says that the other side refuses this content, for ever, and that other content may pass. Err has the reason.
+	Refused bool
+}
+
+// Write sends the batch's records.
 //
 // A key whose record is not delivered gets no later one in this Write; other keys go on. A record that the endpoint refuses is
-// rejected and its key goes on. A kind that stops the lane, a rate limit, a Retry-After or a run of failures ends the Write:
-// what is under way ends, and nothing more is sent. Of several errors the weightiest is returned.
-func (d *destination) Write(ctx context.Context, b connectors.Batch) (connectors.Result, error) {
-	d.gate.RLock()
-	defer d.gate.RUnlock()
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	defer context.AfterFunc(d.closed, cancel)()
-
-	w := &writing{
-		destination: d,
-		batch:       &b,
-		result:      connectors.NewResult(len(b.Records)),
-		queues:      d.queues(b.Records),
-	}
+// rejected and its key goes on; of a refused group the halves are sent until the record is found. A kind that stops the lane, a rate limit, a
+// Retry-After or a run of failures ends the Write: what is under way ends, and nothing more is sent. Of several errors the
+// weightiest is returned.
+func Write(ctx context.Context, b *connectors.Batch, p Plan) (connectors.Result, error) {
+	w := &writing{Plan: p, batch: b, result: connectors.NewResult(len(b.Records)), queues: p.queues(b.Records)}
 	var senders sync.WaitGroup
-	for range min(d.settings.Concurrency, len(w.queues)) {
+	for range min(p.Concurrency, len(w.queues)) {
 		senders.Go(func() { w.drain(ctx) })
 	}
 	senders.Wait()
@@ -45,10 +55,12 @@ func (d *destination) Write(ctx context.Context, b connectors.Batch) (connectors
 	return w.result, nil
 }
 
+func (p *Plan) groups() bool { return p.Records > 1 }
+
 // queues puts the records, by their index, into queues that may be sent side by side: one a key, and one for each record
-// without a key. For arrays there are as many queues as POSTs at once, and a key always goes to the same one, whatever else
-// the batch holds: a Write that comes again makes the same arrays of what is left.
-func (d *destination) queues(records []connectors.Record) [][]int {
+// without a key. For groups there are as many queues as requests at once, and a key always goes to the same one, whatever else
+// the batch holds: a Write that comes again makes the same groups of what is left.
+func (p *Plan) queues(records []connectors.Record) [][]int {
 	type name struct {
 		stream, key string
 		number      int
@@ -59,10 +71,10 @@ func (d *destination) queues(records []connectors.Record) [][]int {
 		r := &records[i]
 		n := name{stream: r.Stream, key: r.Key}
 		switch {
-		case d.settings.Array:
+		case p.groups():
 			h := fnv.New32a()
 			io.WriteString(h, r.Stream+"\x00"+cmp.Or(r.Key, r.ID))
-			n = name{number: int(h.Sum32() % uint32(d.settings.Concurrency))}
+			n = name{number: int(h.Sum32() % uint32(p.Concurrency))}
 		case r.Key == "":
 			n = name{number: 1 + i}
 		}
@@ -77,14 +89,13 @@ func (d *destination) queues(records []connectors.Record) [][]int {
 	return queues
 }
 
-// cut takes from the head of a queue what goes with one POST: a record, or an array of records that have stream and Op, which
-// headers tell, in common.
-func (d *destination) cut(records []connectors.Record, queue []int) (group, rest []int) {
+// cut takes from the head of a queue what goes with one request.
+func (p *Plan) cut(records []connectors.Record, queue []int) (group, rest []int) {
 	n, bytes := 1, len(records[queue[0]].Data)
-	for d.settings.Array && n < min(len(queue), d.settings.ArrayMax.Records) {
+	for n < min(len(queue), p.Records) {
 		first, next := &records[queue[0]], &records[queue[n]]
 		bytes += len(next.Data)
-		if next.Stream != first.Stream || next.Op != first.Op || bytes > d.settings.ArrayMax.Bytes {
+		if bytes > p.Bytes || p.Together != nil && !p.Together(first, next) {
 			break
 		}
 		n++
@@ -94,8 +105,8 @@ func (d *destination) cut(records []connectors.Record, queue []int) (group, rest
 
 // writing is a Write under way.
 type writing struct {
-	destination *destination
-	batch       *connectors.Batch
+	Plan
+	batch *connectors.Batch
 
 	mu       sync.Mutex
 	queues   [][]int // not begun
@@ -114,7 +125,7 @@ func (w *writing) drain(ctx context.Context) {
 		}
 		for sent := true; sent && len(queue) > 0; {
 			var group []int
-			group, queue = w.destination.cut(w.batch.Records, queue)
+			group, queue = w.cut(w.batch.Records, queue)
 			sent = w.send(ctx, group)
 		}
 	}
@@ -137,22 +148,21 @@ func (w *writing) next() []int {
 	return queue
 }
 
-// send posts a group and says whether its queue goes on. An array that is refused is sent again in halves, until what remains
-// is the record that is not accepted.
+// send sends a group and says whether its queue goes on.
 func (w *writing) send(ctx context.Context, group []int) bool {
 	if w.over() {
 		return false
 	}
-	v := w.destination.post(ctx, w.batch, group)
+	v := w.Send(ctx, group)
 	switch {
-	case v.refused && len(group) > 1:
+	case v.Refused && len(group) > 1:
 		half := len(group) / 2
 		return w.send(ctx, group[:half]) && w.send(ctx, group[half:])
-	case v.err == nil, v.refused:
-		w.settle(group, v.err)
+	case v.Err == nil, v.Refused:
+		w.settle(group, v.Err)
 		return true
 	}
-	w.fail(v.err)
+	w.fail(v.Err)
 	return false
 }
 
@@ -180,16 +190,6 @@ func (w *writing) fail(err *connectors.Error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.failures++
-	w.ended = w.ended || err.Kind.Stops() || err.Kind == connectors.RateLimited || err.Wait > 0 || w.failures >= failuresInARow
-	if w.err == nil || compare(err, w.err) > 0 {
-		w.err = err
-	}
-}
-
-// weights orders the kinds of what may go wrong with a POST: what somebody must see to comes before what passes by itself.
-var weights = []connectors.Kind{connectors.Unknown, connectors.Unavailable, connectors.RateLimited,
-	connectors.Invalid, connectors.NotFound, connectors.Forbidden, connectors.Gone}
-
-func compare(a, b *connectors.Error) int {
-	return cmp.Or(cmp.Compare(slices.Index(weights, a.Kind), slices.Index(weights, b.Kind)), cmp.Compare(a.Wait, b.Wait))
+	w.ended = w.ended || err.Kind.Stops() || err.Kind == connectors.RateLimited || err.Wait > 0 || w.failures >= FailuresInARow
+	w.err = connectors.Weightier(w.err, err)
 }

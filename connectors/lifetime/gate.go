@@ -1,4 +1,5 @@
-package table
+// Package lifetime ends things in order: calls that run while what they use is closed, and values that several hold.
+package lifetime
 
 import (
 	"context"

@@ -1,4 +1,4 @@
-package table_test
+package lifetime_test
 
 import (
 	"context"
@@ -6,7 +6,7 @@ import (
 	"testing"
 
 	"tributary/connectors"
-	"tributary/connectors/table"
+	"tributary/connectors/lifetime"
 )
 
 type closer struct{ closed int }
@@ -19,7 +19,7 @@ func (c *closer) Close() error {
 // A value lives as long as somebody has it, however often one of them lets go.
 func TestShared(t *testing.T) {
 	t.Parallel()
-	var s table.Shared[*closer]
+	var s lifetime.Shared[*closer]
 	open := func() (*closer, error) { return &closer{}, nil }
 	one, releaseOne, err := s.Acquire("a", open)
 	if err != nil {
@@ -50,7 +50,7 @@ func TestShared(t *testing.T) {
 // Closing a gate ends who is inside, waits for them and lets nobody in.
 func TestGate(t *testing.T) {
 	t.Parallel()
-	var g table.Gate
+	var g lifetime.Gate
 	ctx, leave, err := g.Enter(t.Context())
 	if err != nil {
 		t.Fatal(err)

@@ -1,4 +1,6 @@
-package integration
+// Package jq runs jq programs that are pure and bounded: no clock, no environment, no other input, and an end to time, memory
+// and output, whatever the program.
+package jq
 
 import (
 	"errors"
@@ -30,18 +32,15 @@ var forbidden = map[string]string{
 	"builtins":          "its order differs from run to run",
 }
 
-// variables are what a program knows beside the payload, in the order in which values are given.
-var variables = []string{"$id", "$stream", "$key", "$op", "$occurred_at", "$received_at"}
-
-// jq is a compiled program. It is safe for concurrent use.
-type jq struct {
+// Program is a compiled program. It is safe for concurrent use.
+type Program struct {
 	code *gojq.Code
-	// seesOp says that the program looks at $op.
-	seesOp bool
+	seen map[string]bool
 }
 
-// compileJQ compiles a program that is pure and bounded; its error is for the person who wrote it.
-func compileJQ(src string) (*jq, error) {
+// Compile compiles a program that knows the variables, each with its $, beside its input. Its error is for the person who wrote the
+// program.
+func Compile(src string, variables ...string) (*Program, error) {
 	query, err := gojq.Parse(src)
 	if err != nil {
 		if e := (*gojq.ParseError)(nil); errors.As(err, &e) {
@@ -52,7 +51,7 @@ func compileJQ(src string) (*jq, error) {
 	if query.Meta != nil || len(query.Imports) > 0 {
 		return nil, errors.New("jq: modules can't be used; write the functions into the program")
 	}
-	var r restriction
+	r := restriction{seen: make(map[string]bool)}
 	r.query(query)
 	if r.err != nil {
 		return nil, r.err
@@ -61,15 +60,18 @@ func compileJQ(src string) (*jq, error) {
 	if err != nil {
 		return nil, fmt.Errorf("jq: %w", err)
 	}
-	return &jq{code: code, seesOp: r.seesOp}, nil
+	return &Program{code: code, seen: r.seen}, nil
 }
+
+// Uses says whether the program looks at a variable, given with its $.
+func (p *Program) Uses(variable string) bool { return p.seen[variable] }
 
 // restriction walks a program, refuses what is forbidden, and puts guards before the operations that could take memory
 // or time out of proportion to the payload, which the virtual machine can't interrupt: those that repeat or join values,
 // write far beyond an array's end, or walk through a value that contains itself many times.
 type restriction struct {
-	err    error
-	seesOp bool
+	err  error
+	seen map[string]bool // variables
 }
 
 func (r *restriction) refuse(format string, args ...any) {
@@ -249,7 +251,9 @@ func (r *restriction) name(name string) {
 	if strings.HasPrefix(strings.TrimPrefix(name, "$"), "_") && name != "$__loc__" {
 		r.refuse("%s can't be used: names that begin with _ are jq's own", name)
 	}
-	r.seesOp = r.seesOp || name == "$op"
+	if strings.HasPrefix(name, "$") {
+		r.seen[name] = true
+	}
 }
 
 // key looks at the key of an object, where only a variable is more than a word.

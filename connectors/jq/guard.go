@@ -1,4 +1,4 @@
-package integration
+package jq
 
 import (
 	"encoding/json"
