@@ -365,7 +365,8 @@ func TestFetchRefusesBadPages(t *testing.T) {
 	if len(out.Segments) != 0 {
 		t.Error("sealed what can't be gone on from: it would come again")
 	}
-	want(t, newRig(t, "pushed").fetch(t, newRig(t, "pushed").fetchInput()).Failure, connectors.Invalid, "can't be polled")
+	r = newRig(t, "pushed")
+	want(t, r.fetch(t, r.fetchInput()).Failure, connectors.Invalid, "can't be polled")
 }
 
 // The account's budget is shared by all its installations: what is used up is waited for on the workflow's timer.
