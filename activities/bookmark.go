@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"os"
 	"time"
 
@@ -47,22 +46,24 @@ func encode(cursor []byte, m memory) []byte {
 	return b
 }
 
+var errCut = connectors.Errorf(connectors.Unknown, "read bookmark", "it is cut short: restore it from a backup, or read the stream again with a backfill")
+
 func decode(b []byte) (cursor []byte, m memory, err error) {
 	m = make(memory)
 	if len(b) == 0 {
 		return nil, m, nil
 	}
 	if b[0] != bookmarkVersion {
-		return nil, nil, fmt.Errorf("bookmark: version %d is unknown", b[0])
+		return nil, nil, connectors.Errorf(connectors.Unknown, "read bookmark", "its version %d is unknown: a newer worker wrote it", b[0])
 	}
 	n, k := binary.Uvarint(b[1:])
 	if k <= 0 || n > uint64(len(b)-1-k) {
-		return nil, nil, errors.New("bookmark: cut short")
+		return nil, nil, errCut
 	}
 	b = b[1+k:]
 	cursor, b = b[:n:n], b[n:]
 	if len(b)%24 != 0 {
-		return nil, nil, errors.New("bookmark: cut short")
+		return nil, nil, errCut
 	}
 	for ; len(b) > 0; b = b[24:] {
 		m[fingerprint(b[:16])] = int64(binary.BigEndian.Uint64(b[16:24]))
@@ -110,12 +111,12 @@ func (a *Activities) put(ctx context.Context, n segment.Name, raw []byte) (strin
 // attempt tells the objects of one attempt from those of another: a retried fetch may find other records.
 func attempt() string { return uuid.NewString()[:8] }
 
-// storeError is an error of the segment store: it passes.
+// storeError is an error of the segment store, whose texts hold no secret and no payload: it passes.
 func storeError(op string, err error) error {
 	return &connectors.Error{Kind: connectors.Unavailable, Op: op, Message: "segment store: " + err.Error(), Err: err}
 }
 
-// catalogError is an error of the catalog: it passes too.
+// catalogError is an error of the catalog or the vault, of which the same is true.
 func catalogError(op string, err error) error {
 	return &connectors.Error{Kind: connectors.Unavailable, Op: op, Message: "catalog: " + err.Error(), Err: err}
 }

@@ -38,13 +38,20 @@ type fetching struct {
 	builder *segment.Builder
 	// limit is the page size asked for; 0 = the source's own.
 	limit int
-	// unsealed says that pages were read since the last seal.
-	unsealed bool
+	// unsealed is what was read since the last seal: it is progress only when it is sealed.
+	unsealed tally
 	records  int
 	bytes    int64
 
 	mu  sync.Mutex // guards out, which the heartbeat reads
 	out FetchOutput
+}
+
+// tally counts pages and what was left out of them; more is the last one's.
+type tally struct {
+	pages                int
+	repeated, recognised int64
+	more                 bool
 }
 
 // Fetch reads pages of a stream up to a budget and seals their records into segments. What is sealed is never lost: an
@@ -86,7 +93,7 @@ func (f *fetching) run(ctx context.Context) (err error) {
 	}
 	defer func() {
 		// What was read before an error is sealed too: coming again then starts after it.
-		if serr := f.seal(ctx, f.out.More); serr != nil && err == nil {
+		if serr := f.seal(ctx); serr != nil && err == nil {
 			err = serr
 		}
 	}()
@@ -104,7 +111,7 @@ func (f *fetching) run(ctx context.Context) (err error) {
 		}
 		f.take(page)
 		if f.builder.Bytes() >= segmentBytes || f.builder.Len() >= segmentRecords {
-			if err := f.seal(ctx, page.More); err != nil {
+			if err := f.seal(ctx); err != nil {
 				return err
 			}
 		}
@@ -161,7 +168,7 @@ func (f *fetching) budget(ctx context.Context) error {
 func (f *fetching) page(ctx context.Context, source connectors.Source) (page connectors.Page, err error) {
 	ctx, cancel := context.WithTimeout(ctx, pageTimeout)
 	defer cancel()
-	defer guard(f.src.Definition.Name, &err)
+	defer block.Guard(f.src.Definition.Name, &err)
 	page, err = source.Fetch(ctx, connectors.FetchRequest{Stream: f.in.Stream, Cursor: f.cursor, Since: f.in.Since, Limit: f.limit})
 	if err != nil {
 		return page, err
@@ -194,8 +201,6 @@ const smallPage = 64
 
 // take adds a page's new records to the segment being built.
 func (f *fetching) take(page connectors.Page) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
 	now := f.a.Env.Time()
 	recent := now.Add(-extraAge)
 	for i := range page.Records {
@@ -206,7 +211,7 @@ func (f *fetching) take(page connectors.Page) {
 		}
 		id := fingerprintOf(r.ID)
 		if _, again := f.overlap[id]; again {
-			f.out.Repeated++
+			f.unsealed.repeated++
 			continue
 		}
 		if !page.OverlapFrom.IsZero() && (r.OccurredAt.IsZero() || !r.OccurredAt.Before(page.OverlapFrom)) {
@@ -219,7 +224,7 @@ func (f *fetching) take(page connectors.Page) {
 		if f.in.Reconcile && r.Version != 0 && r.Key != "" {
 			change := changeOf(r.Stream, r.Key, r.Version)
 			if _, came := f.came[change]; came {
-				f.out.Recognised++
+				f.unsealed.recognised++
 				continue
 			}
 			if r.OccurredAt.IsZero() || r.OccurredAt.After(recent) {
@@ -234,14 +239,14 @@ func (f *fetching) take(page connectors.Page) {
 	if !page.OverlapFrom.IsZero() {
 		f.overlap.forget(page.OverlapFrom)
 	}
-	f.cursor, f.unsealed = page.Cursor, true
-	f.out.Pages++
-	f.out.More = page.More
+	f.cursor = page.Cursor
+	f.unsealed.pages++
+	f.unsealed.more = page.More
 }
 
 // seal makes what was read durable, in the order: segment, bookmark. A bookmark never stands for records that are not sealed.
-func (f *fetching) seal(ctx context.Context, more bool) error {
-	if !f.unsealed {
+func (f *fetching) seal(ctx context.Context) error {
+	if f.unsealed.pages == 0 {
 		return nil
 	}
 	// An attempt that was told to stop still seals: what it has read is paid for.
@@ -269,11 +274,15 @@ func (f *fetching) seal(ctx context.Context, more bool) error {
 		f.extraGrew = false
 	}
 	f.builder.Reset()
-	f.unsealed = false
+	read := f.unsealed
+	f.unsealed = tally{}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.out.Segments = append(f.out.Segments, refs...)
-	f.out.Bookmark, f.out.More = mark, more
+	f.out.Bookmark, f.out.More = mark, read.more
+	f.out.Pages += read.pages
+	f.out.Repeated += read.repeated
+	f.out.Recognised += read.recognised
 	if extra != "" {
 		f.out.Extra = extra
 	}

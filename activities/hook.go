@@ -3,7 +3,6 @@ package activities
 import (
 	"context"
 
-	"tributary/connectors"
 	"tributary/internal/block"
 )
 
@@ -28,17 +27,11 @@ func (a *Activities) hookURL(ctx context.Context, t Target, s block.Source) (url
 	}
 	inst, err := a.Catalog.InstallationByEpoch(ctx, t.Epoch)
 	if err != nil {
-		return "", "", err
+		return "", "", catalogError("read installation", err)
 	}
 	token, err := a.Vault.Unseal(TokenPurpose, inst.SealedToken)
 	if err != nil {
-		return "", "", err
+		return "", "", catalogError("read webhook token", err)
 	}
 	return a.PublicURL + HookPath(string(token)), "", nil
-}
-
-func guard(name string, err *error) {
-	if p := recover(); p != nil {
-		*err = connectors.Errorf(connectors.Unknown, name, "the connector panicked")
-	}
 }

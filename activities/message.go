@@ -2,6 +2,7 @@ package activities
 
 import (
 	"encoding/json"
+	"slices"
 	"time"
 
 	"tributary/connectors"
@@ -60,13 +61,18 @@ type Failure struct {
 	Wait    time.Duration   `json:"wait,omitempty"`
 }
 
-// NewFailure makes a Failure of any error, nil of nil. Waits are clamped to [0, connectors.MaxWait].
+// NewFailure makes a Failure of any error, nil of nil. The text of an error that is no *connectors.Error is left out (I7).
+// Waits are clamped to [0, connectors.MaxWait], a kind that there isn't is Unknown.
 func NewFailure(op string, err error) *Failure {
 	e := connectors.AsError(op, err)
 	if e == nil {
 		return nil
 	}
-	return &Failure{Kind: e.Kind, Message: connectors.Clip(e.Error(), 1000), Wait: min(max(e.Wait, 0), connectors.MaxWait)}
+	f := &Failure{Kind: e.Kind, Message: connectors.Clip(e.Error(), 1000), Wait: min(max(e.Wait, 0), connectors.MaxWait)}
+	if !slices.Contains(connectors.Kinds, f.Kind) {
+		f.Kind = connectors.Unknown
+	}
+	return f
 }
 
 // Bookmark is where a stream's reading goes on: the source's cursor and the hashes of the overlap (I6).

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"os"
+	"slices"
 	"time"
 
 	"tributary/connectors"
@@ -91,6 +92,39 @@ func (a *Activities) requeue(ctx context.Context, in RequeueInput) (out RequeueO
 	if err != nil {
 		return out, catalogError("read quarantine", err)
 	}
+	// Between two attempts somebody may have given some of them up, and their payloads are gone.
+	rows = slices.DeleteFunc(rows, func(q catalog.Quarantined) bool { return q.State == catalog.Discarded })
+	ref, err := a.sealAgain(ctx, name, rows)
+	if err != nil {
+		return out, err
+	}
+	ids := make([]int64, len(rows))
+	for i, row := range rows {
+		ids[i] = row.ID
+	}
+	if err := a.Catalog.SetQuarantineState(ctx, ids, catalog.Redelivered); err != nil {
+		return out, catalogError("mark redelivered", err)
+	}
+	if ref.Records > 0 {
+		out.Segments = []segment.Ref{ref}
+	}
+	out.More = take.More
+	return out, nil
+}
+
+// sealAgain seals quarantined records into a segment of that name. What an earlier attempt sealed stays what it is.
+func (a *Activities) sealAgain(ctx context.Context, name segment.Name, rows []catalog.Quarantined) (ref segment.Ref, err error) {
+	sealed, err := a.Segments.Load(ctx, name.String())
+	if err == nil {
+		ref = segment.Ref{Name: name.String(), Stream: name.Stream, Records: sealed.Len()}
+		for _, r := range sealed.Records() {
+			ref.Bytes += int64(len(r.Data))
+		}
+		return ref, nil
+	}
+	if !errors.Is(err, os.ErrNotExist) {
+		return ref, storeError("read redelivery", err)
+	}
 	b := segment.NewBuilder()
 	var loaded *segment.Segment
 	at := ""
@@ -98,10 +132,10 @@ func (a *Activities) requeue(ctx context.Context, in RequeueInput) (out RequeueO
 		if row.Segment != at {
 			loaded, err = a.Segments.Load(ctx, row.Segment)
 			if errors.Is(err, os.ErrNotExist) {
-				return out, connectors.Errorf(connectors.NotFound, "read quarantine", "%s is missing from the segment store", row.Segment)
+				return ref, connectors.Errorf(connectors.NotFound, "read quarantine", "%s is missing from the segment store; bring it back, or discard record %d", row.Segment, row.ID)
 			}
 			if err != nil {
-				return out, storeError("read quarantine", err)
+				return ref, storeError("read quarantine", err)
 			}
 			at = row.Segment
 		}
@@ -109,15 +143,13 @@ func (a *Activities) requeue(ctx context.Context, in RequeueInput) (out RequeueO
 			b.Add(r)
 		}
 	}
-	ref, err := a.Segments.Seal(ctx, name, b)
-	if err != nil {
-		return out, storeError("seal redelivery", err)
+	if b.Len() == 0 {
+		return ref, nil
 	}
-	if err := a.Catalog.SetQuarantineState(ctx, take.IDs, catalog.Redelivered); err != nil {
-		return out, catalogError("mark redelivered", err)
+	if ref, err = a.Segments.Seal(ctx, name, b); err != nil {
+		return ref, storeError("seal redelivery", err)
 	}
-	out.Segments, out.More = []segment.Ref{ref}, take.More
-	return out, nil
+	return ref, nil
 }
 
 // choose writes down which records the redelivery takes, or reads what an earlier attempt wrote down.

@@ -1,6 +1,7 @@
 package activities
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -12,6 +13,7 @@ import (
 
 	"tributary/connectors"
 	"tributary/internal/block"
+	"tributary/internal/catalog"
 	"tributary/internal/segment"
 )
 
@@ -147,7 +149,7 @@ func (w *writing) deliver(ctx context.Context) error {
 		case connectors.Rejected:
 			r := w.records[i]
 			r.Data = w.raw[i]
-			w.held = append(w.held, refusal{r, connectors.Invalid, result.Reasons[i]})
+			w.held = append(w.held, refusal{r, connectors.Invalid, cmp.Or(result.Reasons[i], w.lane.Block.Connector+" gave no reason")})
 			mentioned++
 		}
 	}
@@ -353,14 +355,14 @@ func (w *writing) takes(e Entry) bool {
 }
 
 // gone explains a segment or manifest that is: nil where every lane had settled it once, before a workflow reset went back
-// to it.
+// to it. The epoch that it was sealed for says so: what came for an earlier install is delivered by a later one.
 func (w *writing) gone(ctx context.Context, e Entry) error {
 	n, err := segment.ParseName(e.Name)
 	if err != nil {
 		return connectors.Errorf(connectors.Invalid, "read segment", "%v", err)
 	}
-	marks, _, err := w.a.Catalog.Marks(ctx, w.in.Epoch)
-	if err != nil {
+	marks, _, err := w.a.Catalog.Marks(ctx, n.Epoch)
+	if err != nil && !errors.Is(err, catalog.ErrNotFound) {
 		return catalogError("read marks", err)
 	}
 	if n.Sequence < marks[n.Origin] {

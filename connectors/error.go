@@ -2,7 +2,6 @@ package connectors
 
 import (
 	"cmp"
-	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -73,20 +72,22 @@ func Errorf(kind Kind, op, format string, args ...any) *Error {
 	return &Error{Kind: kind, Op: op, Message: Clip(err.Error(), 1000), Err: errors.Unwrap(err)}
 }
 
-// AsError returns err as an *Error: itself where it is one, Unavailable where a context ended, else
-// Unknown with the text of err.
+// AsError returns err as an *Error: itself where it is one, Unavailable where a context or a connection
+// ended, else Unknown. The text of a foreign error is not shown: it may quote a URL with a token in it, or
+// a row (I7). What is shown is a fixed sentence and, where that says little, the error's Go types.
 func AsError(op string, err error) *Error {
 	if err == nil {
 		return nil
 	}
 	var e *Error
 	if errors.As(err, &e) {
+		if e == nil {
+			return &Error{Kind: Unknown, Op: op, Message: "a nil *connectors.Error was returned as an error: the connector must return nil itself"}
+		}
 		return e
 	}
-	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
-		return &Error{Kind: Unavailable, Op: op, Message: "timed out or cancelled", Err: err}
-	}
-	return &Error{Kind: Unknown, Op: op, Message: Clip(err.Error(), 1000), Err: err}
+	kind, message := explain(err)
+	return &Error{Kind: kind, Op: op, Message: message, Err: err}
 }
 
 // weights orders the kinds: what somebody must see to comes after what passes by itself.

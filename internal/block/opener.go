@@ -5,7 +5,7 @@ package block
 import (
 	"context"
 	"encoding/json"
-	"fmt"
+	"errors"
 	"sync"
 
 	"tributary/connectors"
@@ -21,9 +21,10 @@ type Opener struct {
 	vault    *vault.Vault
 	env      connectors.Env
 
-	mu    sync.Mutex
-	specs map[specKey]integration.Spec
-	pool  map[poolKey]*pooled
+	mu     sync.Mutex
+	specs  map[specKey]integration.Spec
+	pool   map[poolKey]*pooled
+	closed bool
 }
 
 type specKey struct {
@@ -49,6 +50,10 @@ func (o *Opener) Spec(ctx context.Context, name string, revision int) (integrati
 		return spec, nil
 	}
 	stored, err := o.catalog.Integration(ctx, name, revision)
+	if errors.Is(err, catalog.ErrNotFound) {
+		return integration.Spec{}, connectors.Errorf(connectors.NotFound, "read definition",
+			"revision %d of integration %s is not in the catalog: is this worker connected to the right one?", revision, name)
+	}
 	if err != nil {
 		return integration.Spec{}, unavailable("read definition", err)
 	}
@@ -92,15 +97,20 @@ func (o *Opener) Source(ctx context.Context, name string, revision int, user str
 	if err != nil {
 		return Source{}, err
 	}
-	v, err := def.OpenSource(connectors.Config{Settings: b.Settings, Connection: conn.Secret, Streams: b.Streams, Env: o.envFor(def.Name)})
+	s := Source{Definition: def, Spec: spec, Version: conn.Version}
+	err = s.open(connectors.Config{Settings: b.Settings, Connection: conn.Secret, Streams: b.Streams, Env: o.envFor(def.Name)})
 	if err != nil {
 		return Source{}, connectors.AsError("open source "+b.Connector, err)
 	}
-	s := Source{Value: v, Definition: def, Spec: spec, Version: conn.Version}
-	if def.AccountOf != nil {
-		s.Account = def.AccountOf(conn.Secret)
-	}
 	return s, nil
+}
+
+func (s *Source) open(cfg connectors.Config) (err error) {
+	defer Guard(s.Definition.Name, &err)
+	if s.Value, err = s.Definition.OpenSource(cfg); err == nil && s.Definition.AccountOf != nil {
+		s.Account = s.Definition.AccountOf(cfg.Connection)
+	}
+	return err
 }
 
 // Owner is whose connection a block uses: the operator's where it is hidden from the user.
@@ -120,7 +130,7 @@ func (o *Opener) connection(ctx context.Context, def connectors.Definition, owne
 		name = DefaultConnection
 	}
 	conn, err := o.vault.Get(ctx, owner, def.Name, name)
-	if isNotFound(err) {
+	if errors.Is(err, catalog.ErrNotFound) {
 		return conn, connectors.Errorf(connectors.Unauthorized, "open "+def.Name,
 			"there is no connection %q of %s for %s; set it with `starter connection set`", name, owner, def.Name)
 	}
@@ -154,21 +164,20 @@ func (o *Opener) CheckConnection(ctx context.Context, owner, connector, name str
 		settings = json.RawMessage(`{}`)
 	}
 	cfg := connectors.Config{Settings: settings, Connection: conn.Secret, Layout: connectors.LayoutRaw, Env: o.envFor(def.Name)}
-	var v any
 	if def.OpenSource != nil {
-		v, err = def.OpenSource(cfg)
-	} else {
-		cfg.Mode = def.Modes[0]
-		var d connectors.Destination
-		if d, err = def.OpenDestination(cfg); err == nil {
-			defer d.Close()
-			v = d
+		s := Source{Definition: def}
+		if err := s.open(cfg); err != nil {
+			return connectors.AsError("open "+connector, err)
 		}
+		return check(ctx, connector, s.Value)
 	}
-	if err != nil {
+	cfg.Mode = def.Modes[0]
+	p := &pooled{connector: connector, log: cfg.Env.Log}
+	if err := p.open(def, cfg); err != nil {
 		return connectors.AsError("open "+connector, err)
 	}
-	return check(ctx, connector, v)
+	defer p.shut()
+	return check(ctx, connector, p.destination)
 }
 
 // check asks what was opened whether it works.
@@ -183,9 +192,7 @@ func check(ctx context.Context, name string, v any) (err error) {
 // Check asks the source whether it works.
 func (s Source) Check(ctx context.Context) error { return check(ctx, s.Spec.Source.Connector, s.Value) }
 
-// Guard turns a connector's panic into an error, so that the worker lives.
-func Guard(name string, err *error) {
-	if p := recover(); p != nil {
-		*err = connectors.Errorf(connectors.Unknown, name, "the connector panicked: %s", connectors.Clip(fmt.Sprintf("%T", p), 100))
-	}
+// unavailable is an error of our own stores, whose texts hold no secret: it passes.
+func unavailable(op string, err error) error {
+	return &connectors.Error{Kind: connectors.Unavailable, Op: op, Message: err.Error(), Err: err}
 }

@@ -2,15 +2,15 @@ package block
 
 import (
 	"context"
-	"errors"
+	"log/slog"
+	"sync"
 
 	"tributary/connectors"
-	"tributary/internal/catalog"
 	"tributary/internal/integration"
 )
 
-// Destinations are pooled per block revision and connection version: a rotated secret takes effect with the next batch,
-// and the old one is closed when its last write is done.
+// Destinations are pooled per block revision and owner: a rotated secret takes effect with the next batch, and the old one
+// is closed when its last write is done.
 type poolKey struct {
 	integration string
 	revision    int
@@ -19,11 +19,14 @@ type poolKey struct {
 }
 
 type pooled struct {
+	connector   string
+	log         *slog.Logger
 	destination connectors.Destination
 	program     *integration.Program
-	version     int64
+	version     int64 // of the connection; it only grows
 	users       int
 	stale       bool
+	closing     sync.Once
 }
 
 // maxPooled bounds how many destinations are held open that nobody uses.
@@ -35,11 +38,10 @@ type Lane struct {
 	Program *integration.Program
 	Block   integration.Destination
 	Mode    connectors.Mode
-	Both    bool
 	release func()
 }
 
-// Release gives it back.
+// Release gives it back. It is called once.
 func (l *Lane) Release() { l.release() }
 
 // Check asks the destination whether it works.
@@ -80,94 +82,123 @@ func (o *Opener) Lane(ctx context.Context, name string, revision int, user, lane
 	if err != nil {
 		return nil, err
 	}
-	key := poolKey{name, revision, lane, owner}
 	mode := b.Mode
 	if mode == "" {
 		mode = def.Modes[0]
 	}
-
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	p := o.pool[key]
-	if p == nil || p.version != conn.Version {
-		program, err := integration.Compile(b)
-		if err != nil {
-			return nil, connectors.AsError("compile "+lane, err)
-		}
-		layout := b.Layout
-		if layout == "" {
-			layout = connectors.LayoutRaw
-		}
-		d, err := def.OpenDestination(connectors.Config{Settings: b.Settings, Connection: conn.Secret, Mode: mode, Layout: layout, Env: o.envFor(def.Name)})
-		if err != nil {
-			return nil, connectors.AsError("open destination "+b.Connector, err)
-		}
-		o.retire(p)
-		o.evict()
-		p = &pooled{destination: d, program: program, version: conn.Version}
-		o.pool[key] = p
+	layout := b.Layout
+	if layout == "" {
+		layout = connectors.LayoutRaw
 	}
-	p.users++
+	cfg := connectors.Config{Settings: b.Settings, Connection: conn.Secret, Mode: mode, Layout: layout, Env: o.envFor(def.Name)}
+	p, old, err := o.lend(poolKey{name, revision, lane, owner}, conn.Version, b, def, cfg)
+	// Outside the lock: a destination that is slow to close delays no other (I11).
+	for _, x := range old {
+		x.shut()
+	}
+	if err != nil {
+		return nil, err
+	}
 	return &Lane{
 		Destination: p.destination, Program: p.program, Block: b, Mode: mode,
-		Both: spec.Source.Trigger.Kind == integration.Both,
-		release: func() {
-			o.mu.Lock()
-			defer o.mu.Unlock()
-			if p.users--; p.users == 0 && p.stale {
-				o.shut(p)
-			}
-		},
+		release: func() { o.takeBack(p) },
 	}, nil
 }
 
-// retire closes p now or, while it is in use, at its last release.
-func (o *Opener) retire(p *pooled) {
-	if p == nil {
-		return
+// lend finds or opens a destination and counts its user. What it displaced and nobody uses is the caller's to close.
+func (o *Opener) lend(key poolKey, version int64, b integration.Destination, def connectors.Definition, cfg connectors.Config) (p *pooled, old []*pooled, err error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.closed {
+		return nil, nil, connectors.Errorf(connectors.Unavailable, "open destination", "this worker is stopping")
 	}
+	p = o.pool[key]
+	// Who read the connection before it was rotated gets the newer one.
+	if p == nil || p.version < version {
+		fresh := &pooled{connector: def.Name, log: cfg.Env.Log, version: version}
+		if fresh.program, err = integration.Compile(b); err != nil {
+			return nil, nil, connectors.AsError("compile "+key.lane, err)
+		}
+		if err := fresh.open(def, cfg); err != nil {
+			return nil, nil, connectors.AsError("open destination "+b.Connector, err)
+		}
+		if p != nil {
+			old = o.retire(key, p, old)
+		}
+		old = o.evict(old)
+		o.pool[key] = fresh
+		p = fresh
+	}
+	p.users++
+	return p, old, nil
+}
+
+// takeBack counts a user out and closes what was retired meanwhile.
+func (o *Opener) takeBack(p *pooled) {
+	o.mu.Lock()
+	p.users--
+	last := p.users == 0 && p.stale
+	o.mu.Unlock()
+	if last {
+		p.shut()
+	}
+}
+
+// retire takes p out of the pool. It joins what is to be closed now, or is closed at its last release.
+func (o *Opener) retire(key poolKey, p *pooled, old []*pooled) []*pooled {
+	delete(o.pool, key)
 	p.stale = true
 	if p.users == 0 {
-		o.shut(p)
+		old = append(old, p)
 	}
+	return old
 }
 
 // evict makes room among those that nobody uses.
-func (o *Opener) evict() {
+func (o *Opener) evict(old []*pooled) []*pooled {
 	for key, p := range o.pool {
 		if len(o.pool) < maxPooled {
-			return
+			break
 		}
 		if p.users == 0 {
-			delete(o.pool, key)
-			o.retire(p)
+			old = o.retire(key, p, old)
 		}
 	}
+	return old
 }
 
-func (o *Opener) shut(p *pooled) {
-	if err := p.destination.Close(); err != nil {
-		o.env.Logger().Warn("close destination", "error", err)
-	}
-}
-
-// Close closes every destination; writes under way fail.
+// Close closes every destination; writes under way fail, and nothing is opened any more.
 func (o *Opener) Close() {
 	o.mu.Lock()
-	defer o.mu.Unlock()
+	o.closed = true
+	var all []*pooled
 	for key, p := range o.pool {
 		delete(o.pool, key)
 		p.stale = true
-		o.shut(p)
+		all = append(all, p)
+	}
+	o.mu.Unlock()
+	for _, p := range all {
+		p.shut()
 	}
 }
 
-func isNotFound(err error) bool { return errors.Is(err, catalog.ErrNotFound) }
+func (p *pooled) open(def connectors.Definition, cfg connectors.Config) (err error) {
+	defer Guard(def.Name, &err)
+	p.destination, err = def.OpenDestination(cfg)
+	return err
+}
 
-// unavailable is an error of our own stores: it passes, and its text, which may name hosts, goes to the log only.
-func unavailable(op string, err error) error {
-	if isNotFound(err) {
-		return &connectors.Error{Kind: connectors.NotFound, Op: op, Message: "it is not in the catalog", Err: err}
-	}
-	return &connectors.Error{Kind: connectors.Unavailable, Op: op, Message: "the catalog can't be read: " + err.Error(), Err: err}
+// shut closes the destination, once: a Close of the pool may come before its last release.
+func (p *pooled) shut() {
+	p.closing.Do(func() {
+		if err := p.end(); err != nil {
+			p.log.Warn("close destination", "error", connectors.AsError("", err))
+		}
+	})
+}
+
+func (p *pooled) end() (err error) {
+	defer Guard(p.connector, &err)
+	return p.destination.Close()
 }
