@@ -268,26 +268,24 @@ func (r *run) resume(only []string) {
 }
 
 // adoptPlan makes the lanes and streams those of the plan, at install and when the definition changes. Lanes and streams
-// are known by name. A new lane begins with what comes next; a removed one finishes the batch that it had frozen, under the
-// revision that it was frozen with; a changed one goes on where it stands.
+// are known by name. A new lane begins with what comes next; a removed one settles what it owes; a changed one goes on where
+// it stands.
 func (r *run) adoptPlan(p Plan) {
 	if p.Timing == (Timing{}) {
 		p.Timing = r.plan.Timing
 	}
-	r.plan, r.timing = p, p.Timing.withDefaults()
 	for _, l := range r.state.Lanes {
 		if _, ok := p.lane(l.Name); !ok {
-			l.Removed = true
+			r.remove(l)
 		}
 	}
+	r.plan, r.timing = p, p.Timing.withDefaults()
 	for _, lp := range p.Lanes {
 		if l := r.state.lane(lp.Name); l == nil {
 			r.state.Lanes = append(r.state.Lanes, &Lane{Name: lp.Name, Next: r.state.Head})
 		} else {
-			if l.Removed && l.Batch == nil {
-				l.Next = r.state.Head
-			}
-			l.Removed, l.Stopped, l.RetryAt = false, false, time.Time{}
+			l.Removed, l.Owed, l.Revision = false, nil, 0
+			l.Stopped, l.RetryAt = false, time.Time{}
 		}
 	}
 	for _, s := range r.state.Streams {

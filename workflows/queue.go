@@ -55,15 +55,24 @@ func (r *run) trim() {
 
 // lag is what a lane has yet to settle.
 func (r *run) lag(l *Lane) (records, bytes int64) {
+	owed := l.Owed
+	if !l.Removed {
+		owed = []activities.Span{{First: l.Next, Next: r.state.Head}}
+	}
 	for i := len(r.state.Queue) - 1; i >= 0; i-- {
 		e := r.state.Queue[i]
 		if e.End() <= l.Next {
 			break
 		}
-		left := e.End() - max(e.First, l.Next)
-		records += left
-		n := int64(e.Records)
-		bytes += e.Bytes/n*left + e.Bytes%n*left/n // the product of both would overflow in a large manifest
+		for _, s := range owed {
+			left := min(e.End(), s.Next) - max(e.First, s.First, l.Next)
+			if left <= 0 {
+				continue
+			}
+			records += left
+			n := int64(e.Records)
+			bytes += e.Bytes/n*left + e.Bytes%n*left/n // the product of both would overflow in a large manifest
+		}
 	}
 	return records, bytes
 }

@@ -93,8 +93,11 @@ type Lane struct {
 	Limit int64 `json:"limit,omitempty"`
 	// Flush is the ordinal up to which batch ages are not waited for.
 	Flush int64 `json:"flush,omitempty"`
-	// Removed lanes finish their frozen batch and go.
-	Removed bool `json:"removed,omitempty"`
+	// Removed lanes finish their frozen batch, have what else they owe go to quarantine, and go: Owed are its ordinals and
+	// Revision is the last one that knew the lane.
+	Removed  bool              `json:"removed,omitempty"`
+	Owed     []activities.Span `json:"owed,omitempty"`
+	Revision int               `json:"revision,omitempty"`
 
 	Trouble
 	Delivered   int64     `json:"delivered"`

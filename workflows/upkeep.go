@@ -126,8 +126,12 @@ func (r *run) requeued(q *Requeue, begun time.Time, f activityFuture) {
 	if err := f.Get(r.ctx, &out); err != nil {
 		out.Failure = &activities.Failure{Kind: connectors.Unknown, Message: plain(err)}
 	}
+	first := r.state.Head
 	for _, ref := range out.Segments {
 		r.enqueue(activities.Entry{Ref: ref, Lane: q.Lane})
+	}
+	if l := r.state.lane(q.Lane); l != nil && l.Removed {
+		l.owe(first, r.state.Head) // they have left quarantine
 	}
 	if out.Failure != nil {
 		// Until it is known to have done nothing it is tried again, and is the same redelivery: its records have left quarantine perhaps.

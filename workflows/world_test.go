@@ -29,7 +29,6 @@ type world struct {
 	// ledger is, per lane, the ordinal up to which records were delivered.
 	ledger  map[string]int64
 	spilled map[string]int64
-	order   []string
 	// down returns the failure of a lane's next write, nil = it works.
 	down func(lane string, in activities.WriteInput) *activities.Failure
 	page func(in activities.FetchInput) activities.FetchOutput
