@@ -303,7 +303,11 @@ func (r *run) adoptPlan(p Plan) {
 			}
 		}
 	}
-	r.state.Hooks.Next, r.state.Hooks.Manual = r.now(), false
+	h := &r.state.Hooks
+	h.Next, h.Stopped, h.RetryAt = r.now(), false, r.now()
+	if p.Receives() {
+		h.Manual = false
+	}
 	r.publishNow = r.state.Phase != Installing
 }
 

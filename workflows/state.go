@@ -168,11 +168,13 @@ type Stream struct {
 // Hooks is the state of the app's webhook subscriptions.
 type Hooks struct {
 	Trouble
-	Manual    bool      `json:"manual,omitempty"`
-	Active    int       `json:"active,omitempty"`
-	Repaired  int       `json:"repaired,omitempty"`
-	CheckedAt time.Time `json:"checked_at,omitzero"`
-	Next      time.Time `json:"next,omitzero"`
+	// Registered says that the app was asked for some, and not yet to remove them.
+	Registered bool      `json:"registered,omitempty"`
+	Manual     bool      `json:"manual,omitempty"`
+	Active     int       `json:"active,omitempty"`
+	Repaired   int       `json:"repaired,omitempty"`
+	CheckedAt  time.Time `json:"checked_at,omitzero"`
+	Next       time.Time `json:"next,omitzero"`
 }
 
 // Requeue is a redelivery that was asked for.

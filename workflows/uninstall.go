@@ -37,7 +37,7 @@ func (r *run) uninstall() {
 	case r.closing:
 	case !c.Marked:
 		r.closeStep(activities.EndName, activities.EndInput{Target: r.target(r.plan.Revision), Note: c.note()}, "the catalog still lists the installation", func() { c.Marked = true })
-	case !c.Unsubscribed && (r.plan.Receives() || r.state.Hooks.Active > 0):
+	case !c.Unsubscribed && (r.plan.Receives() || r.state.Hooks.registered()):
 		r.closeStep(activities.UnsubscribeName, activities.SubscribeInput{Target: r.target(r.plan.Revision), Streams: r.plan.Streams}, "webhooks may be left in the app", func() { c.Unsubscribed = true })
 	default:
 		if c.Rest.IsZero() {

@@ -7,50 +7,6 @@ import (
 	"tributary/connectors"
 )
 
-// heal looks at the app's webhook subscriptions now and then and registers again what the app dropped.
-func (r *run) heal() {
-	h := &r.state.Hooks
-	if r.healing || !r.plan.Receives() || h.Manual || r.state.Paused || r.now().Before(r.hooksDue()) || h.Stopped {
-		return
-	}
-	r.healing = true
-	r.start(activities.SubscribeName, "look after webhooks", activities.SubscribeInput{
-		Target: r.target(r.plan.Revision), Streams: r.plan.Streams,
-	}, r.quick(), func(f activityFuture) {
-		r.healing = false
-		r.healed(f)
-	})
-}
-
-func (r *run) healed(f activityFuture) {
-	h := &r.state.Hooks
-	h.CheckedAt = r.now()
-	h.Next = h.CheckedAt.Add(r.timing.Heal + r.jitter(r.timing.Heal/4, int(h.CheckedAt.Unix())))
-	var out activities.SubscribeOutput
-	if err := f.Get(r.ctx, &out); err != nil {
-		out.Failure = &activities.Failure{Kind: connectors.Unknown, Message: plain(err)}
-	}
-	if out.Failure != nil {
-		r.fail(&h.Trouble, out.Failure)
-		return
-	}
-	h.Trouble = Trouble{}
-	h.Manual, h.Active = out.Manual, out.Active
-	h.Repaired += out.Repaired
-}
-
-// hooksDue is when the subscriptions are to be looked at.
-func (r *run) hooksDue() time.Time {
-	h := r.state.Hooks
-	if !r.plan.Receives() || h.Manual || h.Stopped || r.state.Paused {
-		return time.Time{}
-	}
-	if h.Failures > 0 {
-		return h.RetryAt
-	}
-	return h.Next
-}
-
 // publish tells the catalog what the janitor may delete and whether the receiver must hold back. Pressure goes out at
 // once, marks now and then.
 func (r *run) publish() {
