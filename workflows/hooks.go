@@ -48,9 +48,6 @@ func (r *run) healed(f activityFuture) {
 	h := &r.state.Hooks
 	h.CheckedAt = r.now()
 	h.Next = h.CheckedAt.Add(r.timing.Heal + r.jitter(r.timing.Heal/4, int(h.CheckedAt.Unix())))
-	if !r.plan.Receives() {
-		h.Next = h.CheckedAt // the trigger has changed meanwhile
-	}
 	var out activities.SubscribeOutput
 	if err := f.Get(r.ctx, &out); err != nil {
 		out.Failure = &activities.Failure{Kind: connectors.Unknown, Message: plain(err)}

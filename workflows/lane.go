@@ -2,6 +2,7 @@ package workflows
 
 import (
 	"encoding/json"
+	"slices"
 	"time"
 
 	"tributary/activities"
@@ -79,7 +80,7 @@ func (r *run) freeze(l *Lane, now time.Time) *Batch {
 	if b == nil || full || l.Flush > b.First || !now.Before(r.oldest(l).Add(lp.Age)) {
 		return b
 	}
-	if _, owed := r.lag(l); owed >= r.plan.Backlog {
+	if _, owed := r.lag(l); owed >= r.plan.Backlog || r.state.Backlogged {
 		return b // waiting for more would wait for ever: nothing more is taken in
 	}
 	return nil
@@ -154,7 +155,7 @@ func (r *run) laneDue(l *Lane) time.Time {
 }
 
 // spill sends what an optional lane owes to quarantine when its backlog is full; a required one makes the
-// installation wait instead (see backlogged). So goes, too, what a removed lane owes.
+// installation wait instead (see gauge). So goes, too, what a removed lane owes.
 func (r *run) spill(l *Lane) {
 	lp, ok := r.plan.lane(l.Name)
 	switch {
@@ -317,14 +318,19 @@ func (r *run) clip(s string) string {
 	}
 }
 
-// backlogged says that a required lane owes so much that nothing more may be read.
-func (r *run) backlogged() bool {
-	for _, l := range r.state.Lanes {
-		if lp, ok := r.plan.lane(l.Name); ok && !lp.Optional {
-			if _, bytes := r.lag(l); bytes >= r.plan.Backlog {
-				return true
-			}
-		}
+// gauge finds out whether a required lane owes so much that nothing more may be read. It begins at the limit and ends well
+// below it, so that a destination that just keeps up does not have polling and the receiver go on and off.
+func (r *run) gauge() {
+	limit := r.plan.Backlog
+	if r.state.Backlogged {
+		limit -= limit / 5
 	}
-	return false
+	r.state.Backlogged = slices.ContainsFunc(r.state.Lanes, func(l *Lane) bool {
+		lp, ok := r.plan.lane(l.Name)
+		if !ok || lp.Optional {
+			return false
+		}
+		_, bytes := r.lag(l)
+		return bytes >= limit
+	})
 }

@@ -210,6 +210,7 @@ func (r *run) long() workflow.ActivityOptions {
 func (r *run) step() {
 	r.calm()
 	r.trim()
+	r.gauge()
 	r.settle()
 	if r.state.Closing != nil {
 		r.uninstall()

@@ -46,6 +46,8 @@ type State struct {
 	// Rolling is what keeps old references from rolling into manifests.
 	Rolling Trouble `json:"rolling,omitzero"`
 
+	// Backlogged says that a required lane owes so much that nothing more is read until it owes less.
+	Backlogged bool `json:"backlogged,omitempty"`
 	// Moved says that the low-water marks moved since they were published; Pressure is what was published of it, Publishing
 	// what keeps it from being published.
 	Moved       bool      `json:"moved,omitempty"`

@@ -173,7 +173,7 @@ func (r *run) healthNow() (Health, string) {
 		return Stopped, stopped
 	case r.state.Paused:
 		return OnHold, r.state.PauseReason
-	case r.backlogged():
+	case r.state.Backlogged:
 		return Backlogged, degraded
 	case degraded != "":
 		return Degraded, degraded

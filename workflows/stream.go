@@ -25,7 +25,7 @@ const maxBookmarks = 32 << 10
 // fetch starts the next chunk of each stream that is due: the next one is read while the last is written.
 func (r *run) fetch() {
 	r.state.Streams = slices.DeleteFunc(r.state.Streams, func(s *Stream) bool { return s.Removed && !r.reading(s) })
-	if r.state.Paused || !r.plan.Polls() || r.backlogged() {
+	if r.state.Paused || !r.plan.Polls() || r.state.Backlogged {
 		return
 	}
 	now := r.now()
@@ -61,7 +61,7 @@ func (r *run) mark(s *Stream) {
 }
 
 func (r *run) streamDue(s *Stream) time.Time {
-	if r.state.Paused || !r.plan.Polls() || s.Stopped || s.Removed || r.backlogged() {
+	if r.state.Paused || !r.plan.Polls() || s.Stopped || s.Removed || r.state.Backlogged {
 		return time.Time{}
 	}
 	if s.Mid || s.RetryAt.After(s.Next) {

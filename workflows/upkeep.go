@@ -17,7 +17,7 @@ func (r *run) publish() {
 	if due.IsZero() || r.now().Before(due) {
 		return
 	}
-	pressure, marks := r.backlogged(), r.marks()
+	pressure, marks := r.state.Backlogged, r.marks()
 	r.publishing, r.publishNow, r.state.Moved = true, false, false
 	r.state.PublishedAt = r.now()
 	r.start(activities.PublishName, "publish low-water marks", activities.PublishInput{
@@ -39,7 +39,7 @@ func (r *run) publishDue() time.Time {
 	switch {
 	case r.state.Publishing.Failures > 0:
 		return r.state.Publishing.RetryAt
-	case r.publishNow || r.backlogged() != r.state.Pressure:
+	case r.publishNow || r.state.Backlogged != r.state.Pressure:
 		return r.state.PublishedAt.Add(r.timing.Backoff)
 	case r.state.Moved:
 		return r.state.PublishedAt.Add(r.timing.Publish)

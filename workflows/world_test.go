@@ -37,6 +37,7 @@ type world struct {
 	calls     map[string]int
 	hookCalls []string // in order
 	published activities.PublishInput
+	flips     int // how often pressure changed
 	fetches   []activities.FetchInput
 	writes    []activities.WriteInput
 	requeues  []activities.RequeueInput
@@ -152,6 +153,9 @@ func (w *world) register(env *testsuite.TestWorkflowEnvironment) {
 	reg(activities.PublishName, func(_ context.Context, in activities.PublishInput) error {
 		w.mu.Lock()
 		if !w.over {
+			if in.Pressure != w.published.Pressure {
+				w.flips++
+			}
 			w.published = in
 			w.checkMarks(in.Marks)
 		}
