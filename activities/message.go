@@ -23,6 +23,10 @@ const (
 	RequeueName     = "Requeue"
 )
 
+// CatalogErrorType is the type of the errors with which activities themselves fail for Temporal to retry: their text is written
+// for operators. No other error's is shown (I7).
+const CatalogErrorType = "catalog"
+
 // The origins of what the workflow numbers. A journal's ID is the origin of what came by webhook.
 const (
 	PollOrigin     = "poll"

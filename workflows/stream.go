@@ -1,13 +1,11 @@
 package workflows
 
 import (
-	"errors"
 	"hash/fnv"
 	"slices"
 	"strconv"
 	"time"
 
-	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/workflow"
 
 	"tributary/activities"
@@ -174,17 +172,4 @@ func (r *run) jitter(d time.Duration, n int) time.Duration {
 	h := fnv.New64a()
 	h.Write([]byte(r.in.Installation + "\x00" + strconv.Itoa(n)))
 	return time.Duration(h.Sum64() % uint64(d))
-}
-
-// plain turns an activity's error into words for operators.
-func plain(err error) string {
-	var timeout *temporal.TimeoutError
-	if errors.As(err, &timeout) {
-		return "the worker gave no answer in time (" + timeout.TimeoutType().String() + ")"
-	}
-	var app *temporal.ApplicationError
-	if errors.As(err, &app) {
-		return connectors.Clip(app.Message(), 500)
-	}
-	return connectors.Clip(err.Error(), 500)
 }

@@ -2,12 +2,12 @@ package workflows
 
 import (
 	"context"
-	"fmt"
 	"sync"
 	"testing"
 	"time"
 
 	"go.temporal.io/sdk/activity"
+	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/testsuite"
 	"go.temporal.io/sdk/workflow"
 
@@ -30,6 +30,8 @@ type world struct {
 	page func(in activities.FetchInput) activities.FetchOutput
 	// partly may answer a write itself.
 	partly func(in activities.WriteInput) (activities.WriteOutput, bool)
+	// breaks has publishing fail as an activity.
+	breaks func() error
 	// fail makes the other activities fail.
 	fail func(name string) *activities.Failure
 
@@ -144,7 +146,7 @@ func (w *world) register(env *testsuite.TestWorkflowEnvironment) {
 		if f == nil {
 			return nil
 		}
-		return fmt.Errorf("%s", f.Message)
+		return temporal.NewApplicationError(f.Message, activities.CatalogErrorType)
 	}
 	reg(activities.ActivateName, func(context.Context, activities.EndInput) error { return asError(w.failure(activities.ActivateName)) })
 	reg(activities.EndName, func(context.Context, activities.EndInput) (activities.CheckOutput, error) {
@@ -159,7 +161,11 @@ func (w *world) register(env *testsuite.TestWorkflowEnvironment) {
 			w.published = in
 			w.checkMarks(in.Marks)
 		}
+		breaks := w.breaks
 		w.mu.Unlock()
+		if breaks != nil {
+			return breaks()
+		}
 		return asError(w.failure(activities.PublishName))
 	})
 	reg(activities.RollName, w.roll)
