@@ -303,6 +303,12 @@ func (r *run) adoptPlan(p Plan) {
 			}
 		}
 	}
+	if !p.Reconciles() {
+		r.state.Floors = nil
+		for _, s := range r.state.Streams {
+			s.From, s.Then = 0, 0
+		}
+	}
 	h := &r.state.Hooks
 	h.Next, h.Stopped, h.RetryAt = r.now(), false, r.now()
 	if p.Receives() {

@@ -13,11 +13,10 @@ func (r *run) arrive(a Arrival) {
 		// Acknowledged before the installation was installed anew, for the same user: it is delivered like the rest.
 		journal += "@" + a.Epoch
 	}
-	if a.To <= r.state.Marks[journal] {
+	if !r.state.pass(journal, a.To) {
 		r.state.Dropped++
 		return
 	}
-	r.state.Marks[journal] = a.To
 	for _, ref := range a.Segments {
 		r.enqueue(activities.Entry{Ref: ref})
 	}
@@ -172,8 +171,8 @@ func (r *run) marks() map[string]uint64 {
 		}
 	}
 	// Where nothing is queued, everything below what comes next may go.
-	for journal, mark := range r.state.Marks { //workflowcheck:ignore (the least of them, or a copy: order is nothing)
-		low(journal, mark+1)
+	for _, j := range r.state.Journals {
+		low(j.ID, j.To+1)
 	}
 	low(activities.Origin(activities.PollOrigin, suffix), r.state.Chunks+1)
 	low(activities.Origin(activities.OverlapOrigin, suffix), r.state.Chunks+1)
@@ -209,10 +208,10 @@ func (r *run) marks() map[string]uint64 {
 		if s.Extra != "" {
 			low(activities.Origin(activities.ExtraOrigin, suffix), s.ExtraSeq)
 		}
-		if r.plan.Reconciles() {
-			for journal := range r.state.Marks { //workflowcheck:ignore (the least of them, or a copy: order is nothing)
-				low(journal, s.Floor[journal])
-			}
+	}
+	if r.plan.Reconciles() {
+		for journal, from := range r.state.since(r.state.floor()) { //workflowcheck:ignore (the least of them: order is nothing)
+			low(journal, from)
 		}
 	}
 	return m

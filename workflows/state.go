@@ -29,8 +29,10 @@ type State struct {
 	// Started is when the first run began.
 	Started time.Time `json:"started"`
 
-	// Marks is, per journal, the index up to which arrivals have been taken.
-	Marks map[string]uint64 `json:"marks,omitempty"`
+	// Journals are those that arrivals came from, at most maxJournals, the latest last; Floors are where they stood when
+	// polls began.
+	Journals []Journal `json:"journals,omitempty"`
+	Floors   []Floor   `json:"floors,omitempty"`
 	// Head is the next ordinal.
 	Head    int64              `json:"head"`
 	Queue   []activities.Entry `json:"queue,omitempty"`
@@ -156,13 +158,13 @@ type Stream struct {
 	FinishedAt time.Time `json:"finished_at,omitzero"`
 	Resyncs    int       `json:"resyncs,omitempty"`
 
-	// Reconciliation: what came by webhook from Floor on is left out; Missed counts what no webhook had brought,
-	// except while everything was read. Extra is the object that lists such records.
-	Floor     map[string]uint64 `json:"floor,omitempty"`
-	NextFloor map[string]uint64 `json:"next_floor,omitempty"`
-	Extra     string            `json:"extra,omitempty"`
-	ExtraSeq  uint64            `json:"extra_seq,omitempty"`
-	Missed    int64             `json:"missed,omitempty"`
+	// Reconciliation: what came by webhook since the poll of the floor From began is left out, Then is the next poll's; Missed
+	// counts what no webhook had brought, except while everything was read. Extra is the object that lists such records.
+	From     uint64 `json:"from,omitempty"`
+	Then     uint64 `json:"then,omitempty"`
+	Extra    string `json:"extra,omitempty"`
+	ExtraSeq uint64 `json:"extra_seq,omitempty"`
+	Missed   int64  `json:"missed,omitempty"`
 	// Overlap numbers the bookmark object at hand, for the low-water mark.
 	Overlap uint64 `json:"overlap,omitempty"`
 }

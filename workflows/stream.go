@@ -51,11 +51,8 @@ func (r *run) mark(s *Stream) {
 	if !r.plan.Reconciles() {
 		return
 	}
-	s.Floor = s.NextFloor
-	s.NextFloor = make(map[string]uint64, len(r.state.Marks))
-	for journal, mark := range r.state.Marks { //workflowcheck:ignore (the least of them, or a copy: order is nothing)
-		s.NextFloor[journal] = mark + 1
-	}
+	s.From, s.Then = s.Then, r.state.addFloor(r.state.Chunks+1, r.now(), r.plan.Interval/2)
+	r.state.dropFloors()
 }
 
 func (r *run) streamDue(s *Stream) time.Time {
@@ -81,10 +78,7 @@ func (r *run) read(s *Stream) {
 	}
 	if r.plan.Reconciles() {
 		in.Reconcile, in.Extra, in.ExtraSequence = true, s.Extra, chunk
-		in.Seen = make(map[string]uint64, len(r.state.Marks))
-		for journal := range r.state.Marks { //workflowcheck:ignore (the least of them, or a copy: order is nothing)
-			in.Seen[journal] = s.Floor[journal] // 0 for one that is new since the poll began
-		}
+		in.Seen = r.state.since(s.From)
 	}
 	r.start(activities.FetchName, "fetch "+s.Name, in, r.long(), func(f activityFuture) {
 		delete(r.fetching, s.Name)
