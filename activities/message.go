@@ -154,6 +154,8 @@ type WriteInput struct {
 	// Settled are the parts that an earlier attempt settled already.
 	Settled []Span  `json:"settled,omitempty"`
 	Entries []Entry `json:"entries"`
+	// Spans bounds how many parts are remembered as settled; 0 = as many as activities remember at most.
+	Spans int `json:"spans,omitempty"`
 	// Spill, when set, sends the batch to quarantine with this reason instead of to the destination.
 	Spill     string          `json:"spill,omitempty"`
 	SpillKind connectors.Kind `json:"spill_kind,omitempty"`

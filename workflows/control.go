@@ -10,6 +10,7 @@ import (
 	"go.temporal.io/sdk/workflow"
 
 	"tributary/activities"
+	"tributary/internal/integration"
 )
 
 // Updates accept at once, return their operation's ID and are done by the loop: none of them holds up
@@ -233,6 +234,15 @@ func (r *run) checkPlan(p Plan) error {
 		return refuse("a plan needs a destination and a stream")
 	case p.Revision < r.plan.Revision:
 		return refuse("revision %d is older than the one that runs, %d", p.Revision, r.plan.Revision)
+	}
+	emptied := 0
+	for _, l := range r.state.Lanes {
+		if _, ok := p.lane(l.Name); !ok {
+			emptied++
+		}
+	}
+	if n := len(p.Lanes) + emptied; n > integration.MaxDestinations {
+		return refuse("there would be %d destinations, %d of them removed and not yet emptied into quarantine; at most %d can be: try again when removed ones are gone", n, emptied, integration.MaxDestinations)
 	}
 	return nil
 }

@@ -183,6 +183,9 @@ func (r *run) spill(l *Lane) {
 	}
 }
 
+// maxSpans bounds what all lanes together remember of batches that are half done (I10); the rest is sent again.
+const maxSpans = 256
+
 // send starts the write of the lane's frozen batch.
 func (r *run) send(l *Lane) {
 	b := l.Batch
@@ -193,6 +196,7 @@ func (r *run) send(l *Lane) {
 	in := activities.WriteInput{
 		Target: r.target(b.Revision), Lane: l.Name, First: max(b.First, l.Next), Next: b.Next,
 		Settled: b.Settled, Entries: r.overlapping(max(b.First, l.Next), b.Next),
+		Spans: max(maxSpans/len(r.state.Lanes), 1),
 	}
 	if b.Spill != nil {
 		in.Spill, in.SpillKind = b.Spill.Message, b.Spill.Kind
@@ -305,10 +309,13 @@ func (r *run) retry(t *Trouble, f *activities.Failure) {
 	t.RetryAt = now.Add(max(d+r.jitter(d/4, t.Failures), f.Wait))
 }
 
+// maxTexts bounds the texts of failures, in bytes.
+const maxTexts = 24 << 10
+
 // clip keeps a text so short that the state stays small though every lane and stream has one (I10). In JSON a character
 // may take six bytes.
 func (r *run) clip(s string) string {
-	limit := min(500, 32<<10/(len(r.state.Lanes)+len(r.state.Streams)+1))
+	limit := min(500, maxTexts/(len(r.state.Lanes)+len(r.state.Streams)+1))
 	s = connectors.Clip(s, limit)
 	for {
 		if b, err := json.Marshal(s); err != nil || len(b) <= limit+limit/4 {

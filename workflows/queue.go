@@ -117,27 +117,45 @@ func (r *run) roll() {
 	})
 }
 
+// maxQueue is from how many bytes on the queue rolls whatever it is made of: names may be long, and a manifest names every
+// origin in it.
+const maxQueue = 48 << 10
+
 // rollable finds the oldest run of entries of one level, once there are more than Timing.Roll of it; of manifests, a
-// quarter of that.
+// quarter of that. Where these together are too large, it is the lowest level that can be rolled at all.
 func (r *run) rollable() (from, to int) {
 	count := make(map[int]int)
+	size, highest := 0, 0
 	for _, e := range r.state.Queue {
 		count[e.Level]++
+		highest = max(highest, e.Level)
+		size += 100 + len(e.Name) + len(e.Stream)
+		for origin := range e.Lows { //workflowcheck:ignore (a sum: order is nothing)
+			size += 25 + len(origin)
+		}
 	}
-	for level := 0; count[level] > 0; level++ {
+	for level := 0; level <= highest; level++ {
 		limit := r.timing.Roll
 		if level > 0 {
 			limit = max(limit/4, 2)
 		}
-		if count[level] <= limit {
+		if count[level] <= limit && size <= maxQueue {
 			continue
 		}
-		for from = 0; from < len(r.state.Queue); from = max(to, from+1) {
-			for to = from; to < len(r.state.Queue) && to-from < max(limit*3/4, 2) && r.state.Queue[to].Level == level; to++ {
-			}
-			if to-from > 1 {
-				return from, to
-			}
+		if from, to = r.runOf(level, max(min(limit, count[level])*3/4, 2)); to-from > 1 {
+			return from, to
+		}
+	}
+	return 0, 0
+}
+
+// runOf finds the oldest run of two to most entries of a level.
+func (r *run) runOf(level, most int) (from, to int) {
+	for ; from < len(r.state.Queue); from = max(to, from+1) {
+		for to = from; to < len(r.state.Queue) && to-from < most && r.state.Queue[to].Level == level; to++ {
+		}
+		if to-from > 1 {
+			return from, to
 		}
 	}
 	return 0, 0

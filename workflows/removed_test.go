@@ -235,3 +235,36 @@ func TestRedeliveryUnderWayToARemovedLane(t *testing.T) {
 		t.Errorf("%d lanes, %d records in quarantine up to ordinal %d, %d entries left", len(s.Lanes), w.spilled["old"], w.ledger["old"], s.QueueEntries)
 	}
 }
+
+// However often destinations are exchanged for others while quarantine is away, there are never more of them than the state
+// is proven for (I10); the reconfigure that would have more is refused and says why.
+func TestDrainingLanesAreBounded(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.gaps = true
+	w.partly = func(in activities.WriteInput) (activities.WriteOutput, bool) {
+		return activities.WriteOutput{Next: in.First, Failure: failure(connectors.Unavailable, "down")}, true
+	}
+	plan := func(revision int) Plan {
+		p := revised(realtimePlan(), revision)
+		p.Lanes = nil
+		for i := range 12 {
+			p.Lanes = append(p.Lanes, LanePlan{Name: fmt.Sprintf("r%d-%d", revision, i), Records: 1000, Bytes: 1 << 20})
+		}
+		return p
+	}
+	s := w.drive(input(plan(1)), time.Hour,
+		event{time.Minute, signal(arrivalOf(1, 1, 10))},
+		event{2 * time.Minute, w.send("2", ReconfigureUpdate, plan(2))},
+		event{3 * time.Minute, signal(arrivalOf(2, 2, 10))},
+		event{4 * time.Minute, w.send("3", ReconfigureUpdate, plan(3))})
+	if a := w.answers["2"][0]; a.refused != nil {
+		t.Errorf("the second revision was refused: %v", a.refused)
+	}
+	if a := w.answers["3"][0]; a.refused == nil || !strings.Contains(a.refused.Error(), "24 of them removed") {
+		t.Errorf("answer %+v, want a refusal", a)
+	}
+	if len(s.Lanes) != 24 || s.Revision != 2 {
+		t.Errorf("%d destinations by revision %d", len(s.Lanes), s.Revision)
+	}
+}

@@ -18,7 +18,7 @@ type activityFuture = workflow.Future
 const maxResyncs = 3
 
 // maxBookmarks bounds what bookmarks take of the state, in bytes (I10).
-const maxBookmarks = 32 << 10
+const maxBookmarks = 16 << 10
 
 // fetch starts the next chunk of each stream that is due: the next one is read while the last is written.
 func (r *run) fetch() {
