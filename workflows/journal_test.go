@@ -14,6 +14,7 @@ func TestJournalsComeAndGo(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	p := realtimePlan()
+	w.subscribe.Manual = true
 	p.Timing.Events = 200
 	const journals = 5 * maxJournals
 	from := func(i int) Arrival {
@@ -24,15 +25,15 @@ func TestJournalsComeAndGo(t *testing.T) {
 	}
 	var events []event
 	for i := range journals {
-		at := time.Minute + time.Duration(i)*time.Hour
+		at := time.Minute + time.Duration(i)*10*time.Second
 		events = append(events, event{at, signal(from(i))})
 		for _, back := range []int{0, 1, maxJournals - 1} {
 			if i >= back {
-				events = append(events, event{at + time.Minute, signal(from(i - back))})
+				events = append(events, event{at + time.Second, signal(from(i - back))})
 			}
 		}
 	}
-	s := w.drive(input(p), (journals+2)*time.Hour, events...)
+	s := w.drive(input(p), 3*time.Hour, events...)
 	if s.Delivered != journals || w.runs < 5 {
 		t.Errorf("delivered %d of %d in %d runs: what came again was taken again, or not at all", s.Delivered, journals, w.runs)
 	}
