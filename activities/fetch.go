@@ -25,9 +25,10 @@ const (
 
 // fetching is a chunk under way.
 type fetching struct {
-	a   *Activities
-	in  FetchInput
-	src block.Source
+	a    *Activities
+	in   FetchInput
+	src  block.Source
+	slot slot
 
 	cursor []byte
 	// overlap are the records that may come again (I6); came are those that webhooks brought, extra those that no
@@ -98,6 +99,7 @@ func (f *fetching) run(ctx context.Context) (err error) {
 		}
 	}()
 	until := time.Now().Add(f.in.Time)
+	defer f.leaveSlot(ctx)
 	for f.records < f.in.Records && f.bytes < f.in.Bytes && time.Now().Before(until) {
 		if err := f.budget(ctx); err != nil {
 			return err
@@ -149,8 +151,11 @@ func (f *fetching) resume(ctx context.Context) (err error) {
 	return err
 }
 
-// budget takes one call of what the app allows the account.
+// budget takes one call of what the app allows the account, by one of the callers that it allows at once.
 func (f *fetching) budget(ctx context.Context) error {
+	if err := f.takeSlot(ctx); err != nil {
+		return err
+	}
 	b := f.src.Definition.Budget
 	if b.Calls <= 0 || f.src.Account == "" {
 		return nil

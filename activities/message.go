@@ -24,6 +24,10 @@ const (
 	RequeueName     = "Requeue"
 )
 
+// CatalogErrorType is the type of the errors with which activities themselves fail for Temporal to retry: their text is written
+// for operators. No other error's is shown (I7).
+const CatalogErrorType = "catalog"
+
 // The origins of what the workflow numbers. A journal's ID is the origin of what came by webhook.
 const (
 	PollOrigin     = "poll"
@@ -156,6 +160,8 @@ type WriteInput struct {
 	// Settled are the parts that an earlier attempt settled already.
 	Settled []Span  `json:"settled,omitempty"`
 	Entries []Entry `json:"entries"`
+	// Spans bounds how many parts are remembered as settled; 0 = as many as activities remember at most.
+	Spans int `json:"spans,omitempty"`
 	// Spill, when set, sends the batch to quarantine with this reason instead of to the destination.
 	Spill     string          `json:"spill,omitempty"`
 	SpillKind connectors.Kind `json:"spill_kind,omitempty"`

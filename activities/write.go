@@ -169,7 +169,11 @@ func (w *writing) tally() {
 	}
 	w.out.Next = w.in.First + int64(n)
 	known := n
-	for i := n; i < len(w.fates) && len(w.out.Settled) < maxSpans; i++ {
+	spans := maxSpans
+	if w.in.Spans > 0 {
+		spans = min(spans, w.in.Spans)
+	}
+	for i := n; i < len(w.fates) && len(w.out.Settled) < spans; i++ {
 		if w.fates[i] == open {
 			continue
 		}

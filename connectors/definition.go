@@ -54,7 +54,8 @@ type Stream struct {
 	Polls, Receives bool
 }
 
-// Budget is what an app allows one account: Calls per Per, and Concurrent at once; 0 = unbounded.
+// Budget is what an app allows one account: Calls per Per, and Concurrent chunks read at once, each of which calls one
+// after the other; 0 = unbounded. It is kept for all workers together.
 type Budget struct {
 	Calls      int
 	Per        time.Duration

@@ -62,6 +62,35 @@ func TestBacklogHoldsBackAndIsReleased(t *testing.T) {
 	}
 }
 
+// A destination that keeps the backlog about full, now a little more and now a little less, does not have polling and the
+// receiver go on and off with it: what is held back goes on at four fifths of the limit.
+func TestPressureDoesNotFlutter(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	p := realtimePlan()
+	p.Backlog = 100_000
+	var fast atomic.Bool
+	w.partly = func(in activities.WriteInput) (activities.WriteOutput, bool) {
+		if fast.Load() || in.Next-in.First <= 10 {
+			return activities.WriteOutput{}, false
+		}
+		return activities.WriteOutput{Next: in.First + 10, Delivered: 10, Failure: &activities.Failure{Kind: connectors.RateLimited, Message: "slow down", Wait: 20 * time.Second}}, true
+	}
+	events := []event{{time.Second, signal(arrivalOf(1, 1, 98))}}
+	for i := range uint64(60) { // as fast as it delivers, in turn with it
+		events = append(events, event{11*time.Second + time.Duration(i)*20*time.Second, signal(arrivalOf(i+2, i+2, 11))})
+	}
+	var during Status
+	events = append(events, event{20 * time.Minute, func(env *testEnv) { during = w.look(env); fast.Store(true) }})
+	s := w.drive(input(p), time.Hour, events...)
+	if during.Health != Backlogged || during.Lanes[0].LagBytes < 80_000 || w.flips != 2 {
+		t.Errorf("health %s with %d bytes owed; pressure changed %d times, want on and, when it was delivered, off", during.Health, during.Lanes[0].LagBytes, w.flips)
+	}
+	if s.Health != Healthy || s.Lag != 0 {
+		t.Errorf("afterwards: health %s, behind %d", s.Health, s.Lag)
+	}
+}
+
 // An optional destination beyond its backlog spills to quarantine, also when it has stopped or all is paused, and stays as it is
 // otherwise; a required one beside it gets everything and nobody is held back (I11).
 func TestOptionalLaneSpills(t *testing.T) {

@@ -10,6 +10,7 @@ import (
 	"go.temporal.io/sdk/workflow"
 
 	"tributary/activities"
+	"tributary/internal/integration"
 )
 
 // Updates accept at once, return their operation's ID and are done by the loop: none of them holds up
@@ -234,6 +235,15 @@ func (r *run) checkPlan(p Plan) error {
 	case p.Revision < r.plan.Revision:
 		return refuse("revision %d is older than the one that runs, %d", p.Revision, r.plan.Revision)
 	}
+	emptied := 0
+	for _, l := range r.state.Lanes {
+		if _, ok := p.lane(l.Name); !ok {
+			emptied++
+		}
+	}
+	if n := len(p.Lanes) + emptied; n > integration.MaxDestinations {
+		return refuse("there would be %d destinations, %d of them removed and not yet emptied into quarantine; at most %d can be: try again when removed ones are gone", n, emptied, integration.MaxDestinations)
+	}
 	return nil
 }
 
@@ -268,26 +278,24 @@ func (r *run) resume(only []string) {
 }
 
 // adoptPlan makes the lanes and streams those of the plan, at install and when the definition changes. Lanes and streams
-// are known by name. A new lane begins with what comes next; a removed one finishes the batch that it had frozen, under the
-// revision that it was frozen with; a changed one goes on where it stands.
+// are known by name. A new lane begins with what comes next; a removed one settles what it owes; a changed one goes on where
+// it stands.
 func (r *run) adoptPlan(p Plan) {
 	if p.Timing == (Timing{}) {
 		p.Timing = r.plan.Timing
 	}
-	r.plan, r.timing = p, p.Timing.withDefaults()
 	for _, l := range r.state.Lanes {
 		if _, ok := p.lane(l.Name); !ok {
-			l.Removed = true
+			r.remove(l)
 		}
 	}
+	r.plan, r.timing = p, p.Timing.withDefaults()
 	for _, lp := range p.Lanes {
 		if l := r.state.lane(lp.Name); l == nil {
 			r.state.Lanes = append(r.state.Lanes, &Lane{Name: lp.Name, Next: r.state.Head})
 		} else {
-			if l.Removed && l.Batch == nil {
-				l.Next = r.state.Head
-			}
-			l.Removed, l.Stopped, l.RetryAt = false, false, time.Time{}
+			l.Removed, l.Owed, l.Revision = false, nil, 0
+			l.Stopped, l.RetryAt = false, time.Time{}
 		}
 	}
 	for _, s := range r.state.Streams {
@@ -305,7 +313,17 @@ func (r *run) adoptPlan(p Plan) {
 			}
 		}
 	}
-	r.state.Hooks.Next, r.state.Hooks.Manual = r.now(), false
+	if !p.Reconciles() {
+		r.state.Floors = nil
+		for _, s := range r.state.Streams {
+			s.From, s.Then = 0, 0
+		}
+	}
+	h := &r.state.Hooks
+	h.Next, h.Stopped, h.RetryAt = r.now(), false, r.now()
+	if p.Receives() {
+		h.Manual = false
+	}
 	r.publishNow = r.state.Phase != Installing
 }
 

@@ -31,7 +31,7 @@ func (r *run) install() {
 				failures = append(failures, f)
 			}
 			h := &r.state.Hooks
-			h.Manual, h.Active, h.CheckedAt = out.Manual, out.Active, r.now()
+			h.Manual, h.Registered, h.Active, h.CheckedAt = out.Manual, !out.Manual, out.Active, r.now()
 			h.Next = h.CheckedAt.Add(r.timing.Heal)
 		}
 		if len(failures) == 0 {

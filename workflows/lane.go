@@ -2,6 +2,7 @@ package workflows
 
 import (
 	"encoding/json"
+	"slices"
 	"time"
 
 	"tributary/activities"
@@ -17,12 +18,12 @@ func (r *run) write() {
 			kept = append(kept, l)
 			continue
 		}
-		if l.Removed && l.Batch == nil {
-			continue // what it had frozen is settled; the lane is gone
+		if r.through(l) && r.state.Closing == nil {
+			continue // it is gone; a summary still names it
 		}
 		kept = append(kept, l)
 		r.spill(l)
-		if l.Batch == nil && !r.state.Paused {
+		if l.Batch == nil && !l.Removed && !r.state.Paused {
 			r.skip(l)
 			l.Batch = r.freeze(l, now)
 		}
@@ -50,15 +51,18 @@ func (t *Trouble) waits(now time.Time) bool { return t.Stopped || now.Before(t.R
 
 // skip passes over entries at the front that are not for the lane, without an activity.
 func (r *run) skip(l *Lane) {
-	lp, ok := r.plan.lane(l.Name)
+	// The plan does not know what a removed lane takes; the activity finds that in the lane's last revision.
+	lp, known := r.plan.lane(l.Name)
+	r.passed(l)
 	for _, e := range r.state.Queue {
 		if e.End() <= l.Next {
 			continue
 		}
-		if e.First > l.Next || (e.Lane == "" && (e.Level > 0 || (ok && lp.Takes(e.Stream)))) || e.Lane == l.Name {
+		if e.First > l.Next || (e.Lane == "" && (e.Level > 0 || !known || lp.Takes(e.Stream))) || e.Lane == l.Name {
 			return
 		}
 		l.Next = e.End()
+		r.passed(l)
 	}
 }
 
@@ -72,24 +76,38 @@ func (r *run) freeze(l *Lane, now time.Time) *Batch {
 	if l.Limit > 0 {
 		limit = min(limit, l.Limit)
 	}
-	b := &Batch{First: l.Next, Next: l.Next, Revision: r.plan.Revision}
+	b, full := r.cut(l, limit, lp.Bytes)
+	if b == nil || full || l.Flush > b.First || !now.Before(r.oldest(l).Add(lp.Age)) {
+		return b
+	}
+	if _, owed := r.lag(l); owed >= r.plan.Backlog || r.state.Backlogged {
+		return b // waiting for more would wait for ever: nothing more is taken in
+	}
+	return nil
+}
+
+// cut makes a batch of what comes next, of so many records and bytes at most and one record at least; full says that
+// there is no room in it for more. Nil where nothing is owed.
+func (r *run) cut(l *Lane, records, size int64) (b *Batch, full bool) {
+	b = &Batch{First: l.Next, Next: l.Next, Revision: r.plan.Revision}
+	end := r.state.Head
+	if l.Removed {
+		if b.Revision = l.Revision; len(l.Owed) == 0 {
+			return nil, false
+		}
+		end = l.Owed[0].Next
+	}
 	var bytes int64
-	var oldest int64
-	full := false
 	for _, e := range r.state.Queue {
-		if e.End() <= l.Next {
+		if e.End() <= l.Next || e.First >= end {
 			continue
 		}
-		if oldest == 0 {
-			oldest = e.At
-		}
-		from := max(e.First, l.Next)
-		n := e.End() - from
+		n := min(e.End(), end) - max(e.First, l.Next)
 		each := max(e.Bytes/int64(e.Records), 1)
-		if room := (lp.Bytes - bytes) / each; room < n {
+		if room := (size - bytes) / each; room < n {
 			n, full = room, true
 		}
-		if room := limit - (b.Next - b.First); room <= n {
+		if room := records - (b.Next - b.First); room <= n {
 			n, full = room, true
 		}
 		b.Next += n
@@ -100,17 +118,21 @@ func (r *run) freeze(l *Lane, now time.Time) *Batch {
 	}
 	if b.Next == b.First {
 		if !full {
-			return nil
+			return nil, false
 		}
 		b.Next++ // one record over the byte limit goes by itself
 	}
-	if full || l.Flush > b.First || !now.Before(time.UnixMilli(oldest).Add(lp.Age)) {
-		return b
+	return b, full
+}
+
+// oldest is when the first of what the lane has to settle came.
+func (r *run) oldest(l *Lane) time.Time {
+	for _, e := range r.state.Queue {
+		if e.End() > l.Next {
+			return time.UnixMilli(e.At)
+		}
 	}
-	if _, owed := r.lag(l); owed >= r.plan.Backlog {
-		return b // waiting for more would wait for ever: nothing more is taken in
-	}
-	return nil
+	return time.Time{}
 }
 
 // laneDue is when the lane is to be looked at although nothing happens.
@@ -124,32 +146,23 @@ func (r *run) laneDue(l *Lane) time.Time {
 	if l.Batch != nil {
 		return l.RetryAt
 	}
-	lp, ok := r.plan.lane(l.Name)
-	if !ok {
-		return time.Time{}
-	}
-	for _, e := range r.state.Queue {
-		if e.End() > l.Next {
-			return time.UnixMilli(e.At).Add(lp.Age)
+	if lp, ok := r.plan.lane(l.Name); ok && !l.Removed {
+		if at := r.oldest(l); !at.IsZero() {
+			return at.Add(lp.Age)
 		}
 	}
 	return time.Time{}
 }
 
-// removedTries is how often a removed lane tries to finish its batch before that goes to quarantine.
-const removedTries = 10
-
 // spill sends what an optional lane owes to quarantine when its backlog is full; a required one makes the
-// installation wait instead (see backlogged). So goes, too, what a removed lane can't finish: nobody will mend it any more.
+// installation wait instead (see gauge). So goes, too, what a removed lane owes.
 func (r *run) spill(l *Lane) {
 	lp, ok := r.plan.lane(l.Name)
 	switch {
 	case l.Batch != nil && l.Batch.Spill != nil:
 		return
 	case l.Removed:
-		if l.Failure != nil && (l.Stopped || l.Failures >= removedTries) {
-			l.Batch.Spill = &activities.Failure{Kind: l.Failure.Kind, Message: "the destination was removed: " + l.Failure.Message}
-		}
+		r.spillRemoved(l)
 		return
 	case !ok || !lp.Optional:
 		return
@@ -170,6 +183,9 @@ func (r *run) spill(l *Lane) {
 	}
 }
 
+// maxSpans bounds what all lanes together remember of batches that are half done (I10); the rest is sent again.
+const maxSpans = 256
+
 // send starts the write of the lane's frozen batch.
 func (r *run) send(l *Lane) {
 	b := l.Batch
@@ -180,6 +196,7 @@ func (r *run) send(l *Lane) {
 	in := activities.WriteInput{
 		Target: r.target(b.Revision), Lane: l.Name, First: max(b.First, l.Next), Next: b.Next,
 		Settled: b.Settled, Entries: r.overlapping(max(b.First, l.Next), b.Next),
+		Spans: max(maxSpans/len(r.state.Lanes), 1),
 	}
 	if b.Spill != nil {
 		in.Spill, in.SpillKind = b.Spill.Message, b.Spill.Kind
@@ -292,10 +309,13 @@ func (r *run) retry(t *Trouble, f *activities.Failure) {
 	t.RetryAt = now.Add(max(d+r.jitter(d/4, t.Failures), f.Wait))
 }
 
+// maxTexts bounds the texts of failures, in bytes.
+const maxTexts = 24 << 10
+
 // clip keeps a text so short that the state stays small though every lane and stream has one (I10). In JSON a character
 // may take six bytes.
 func (r *run) clip(s string) string {
-	limit := min(500, 32<<10/(len(r.state.Lanes)+len(r.state.Streams)+1))
+	limit := min(500, maxTexts/(len(r.state.Lanes)+len(r.state.Streams)+1))
 	s = connectors.Clip(s, limit)
 	for {
 		if b, err := json.Marshal(s); err != nil || len(b) <= limit+limit/4 {
@@ -305,14 +325,19 @@ func (r *run) clip(s string) string {
 	}
 }
 
-// backlogged says that a required lane owes so much that nothing more may be read.
-func (r *run) backlogged() bool {
-	for _, l := range r.state.Lanes {
-		if lp, ok := r.plan.lane(l.Name); ok && !lp.Optional {
-			if _, bytes := r.lag(l); bytes >= r.plan.Backlog {
-				return true
-			}
-		}
+// gauge finds out whether a required lane owes so much that nothing more may be read. It begins at the limit and ends well
+// below it, so that a destination that just keeps up does not have polling and the receiver go on and off.
+func (r *run) gauge() {
+	limit := r.plan.Backlog
+	if r.state.Backlogged {
+		limit -= limit / 5
 	}
-	return false
+	r.state.Backlogged = slices.ContainsFunc(r.state.Lanes, func(l *Lane) bool {
+		lp, ok := r.plan.lane(l.Name)
+		if !ok || lp.Optional {
+			return false
+		}
+		_, bytes := r.lag(l)
+		return bytes >= limit
+	})
 }

@@ -13,11 +13,10 @@ func (r *run) arrive(a Arrival) {
 		// Acknowledged before the installation was installed anew, for the same user: it is delivered like the rest.
 		journal += "@" + a.Epoch
 	}
-	if a.To <= r.state.Marks[journal] {
+	if !r.state.pass(journal, a.To) {
 		r.state.Dropped++
 		return
 	}
-	r.state.Marks[journal] = a.To
 	for _, ref := range a.Segments {
 		r.enqueue(activities.Entry{Ref: ref})
 	}
@@ -55,15 +54,24 @@ func (r *run) trim() {
 
 // lag is what a lane has yet to settle.
 func (r *run) lag(l *Lane) (records, bytes int64) {
+	owed := l.Owed
+	if !l.Removed {
+		owed = []activities.Span{{First: l.Next, Next: r.state.Head}}
+	}
 	for i := len(r.state.Queue) - 1; i >= 0; i-- {
 		e := r.state.Queue[i]
 		if e.End() <= l.Next {
 			break
 		}
-		left := e.End() - max(e.First, l.Next)
-		records += left
-		n := int64(e.Records)
-		bytes += e.Bytes/n*left + e.Bytes%n*left/n // the product of both would overflow in a large manifest
+		for _, s := range owed {
+			left := min(e.End(), s.Next) - max(e.First, s.First, l.Next)
+			if left <= 0 {
+				continue
+			}
+			records += left
+			n := int64(e.Records)
+			bytes += e.Bytes/n*left + e.Bytes%n*left/n // the product of both would overflow in a large manifest
+		}
 	}
 	return records, bytes
 }
@@ -109,27 +117,45 @@ func (r *run) roll() {
 	})
 }
 
+// maxQueue is from how many bytes on the queue rolls whatever it is made of: names may be long, and a manifest names every
+// origin in it.
+const maxQueue = 48 << 10
+
 // rollable finds the oldest run of entries of one level, once there are more than Timing.Roll of it; of manifests, a
-// quarter of that.
+// quarter of that. Where these together are too large, it is the lowest level that can be rolled at all.
 func (r *run) rollable() (from, to int) {
 	count := make(map[int]int)
+	size, highest := 0, 0
 	for _, e := range r.state.Queue {
 		count[e.Level]++
+		highest = max(highest, e.Level)
+		size += 100 + len(e.Name) + len(e.Stream)
+		for origin := range e.Lows { //workflowcheck:ignore (a sum: order is nothing)
+			size += 25 + len(origin)
+		}
 	}
-	for level := 0; count[level] > 0; level++ {
+	for level := 0; level <= highest; level++ {
 		limit := r.timing.Roll
 		if level > 0 {
 			limit = max(limit/4, 2)
 		}
-		if count[level] <= limit {
+		if count[level] <= limit && size <= maxQueue {
 			continue
 		}
-		for from = 0; from < len(r.state.Queue); from = max(to, from+1) {
-			for to = from; to < len(r.state.Queue) && to-from < max(limit*3/4, 2) && r.state.Queue[to].Level == level; to++ {
-			}
-			if to-from > 1 {
-				return from, to
-			}
+		if from, to = r.runOf(level, max(min(limit, count[level])*3/4, 2)); to-from > 1 {
+			return from, to
+		}
+	}
+	return 0, 0
+}
+
+// runOf finds the oldest run of two to most entries of a level.
+func (r *run) runOf(level, most int) (from, to int) {
+	for ; from < len(r.state.Queue); from = max(to, from+1) {
+		for to = from; to < len(r.state.Queue) && to-from < most && r.state.Queue[to].Level == level; to++ {
+		}
+		if to-from > 1 {
+			return from, to
 		}
 	}
 	return 0, 0
@@ -163,8 +189,8 @@ func (r *run) marks() map[string]uint64 {
 		}
 	}
 	// Where nothing is queued, everything below what comes next may go.
-	for journal, mark := range r.state.Marks { //workflowcheck:ignore (the least of them, or a copy: order is nothing)
-		low(journal, mark+1)
+	for _, j := range r.state.Journals {
+		low(j.ID, j.To+1)
 	}
 	low(activities.Origin(activities.PollOrigin, suffix), r.state.Chunks+1)
 	low(activities.Origin(activities.OverlapOrigin, suffix), r.state.Chunks+1)
@@ -200,10 +226,10 @@ func (r *run) marks() map[string]uint64 {
 		if s.Extra != "" {
 			low(activities.Origin(activities.ExtraOrigin, suffix), s.ExtraSeq)
 		}
-		if r.plan.Reconciles() {
-			for journal := range r.state.Marks { //workflowcheck:ignore (the least of them, or a copy: order is nothing)
-				low(journal, s.Floor[journal])
-			}
+	}
+	if r.plan.Reconciles() {
+		for journal, from := range r.state.since(r.state.floor()) { //workflowcheck:ignore (the least of them: order is nothing)
+			low(journal, from)
 		}
 	}
 	return m

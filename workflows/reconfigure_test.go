@@ -66,53 +66,6 @@ func TestReconfigureMendsWhatFails(t *testing.T) {
 	}
 }
 
-// A removed lane finishes the batch that it had frozen, under the revision of that, and goes; what it can't finish goes to quarantine.
-func TestRemovedLaneFinishesItsBatch(t *testing.T) {
-	t.Parallel()
-	for _, c := range []struct {
-		name string
-		kind connectors.Kind
-		up   time.Duration // when the destination is up again
-		want int64         // records in quarantine
-	}{{"comes back", connectors.Unavailable, 31 * time.Minute, 0}, {"stays down", connectors.Unavailable, 1000 * time.Hour, 20}, {"gone", connectors.Gone, 1000 * time.Hour, 20}} {
-		t.Run(c.name, func(t *testing.T) {
-			t.Parallel()
-			w := newWorld(t)
-			var env *testEnv
-			w.down = func(lane string, in activities.WriteInput) *activities.Failure {
-				if lane == "old" && env.Now().Before(began.Add(c.up)) {
-					return failure(c.kind, "off")
-				}
-				return nil
-			}
-			p := realtimePlan()
-			p.Lanes = append(p.Lanes, LanePlan{Name: "old", Records: 20, Bytes: 1 << 20})
-			next := realtimePlan()
-			next.Revision = 2
-			s := w.drive(input(p), 48*time.Hour,
-				event{time.Second, func(e *testEnv) { env = e }},
-				event{30*time.Minute - 10*time.Second, signal(arrivalOf(1, 1, 50))},
-				event{30 * time.Minute, w.ask("c", ReconfigureUpdate, next)},
-				event{31 * time.Minute, w.send("f", FlushUpdate, FlushRequest{Lanes: []string{"old"}})},
-				event{40 * time.Hour, signal(arrivalOf(2, 2, 50))})
-			if len(s.Lanes) != 1 || s.QueueEntries != 0 {
-				t.Errorf("%d lanes and %d entries are left: the removed lane holds the queue up", len(s.Lanes), s.QueueEntries)
-			}
-			if w.ledger["old"] != 20 || w.spilled["old"] != c.want || s.Lanes[0].Delivered != 100 {
-				t.Errorf("the removed lane settled %d, %d of it in quarantine; the other delivered %d", w.ledger["old"], w.spilled["old"], s.Lanes[0].Delivered)
-			}
-			for _, in := range w.writes {
-				if in.Lane == "old" && in.Revision != 1 {
-					t.Errorf("the removed lane wrote by revision %d, which does not know it", in.Revision)
-				}
-			}
-			if a := w.answers["f"][0]; a.refused == nil {
-				t.Error("a flush of a removed lane was accepted")
-			}
-		})
-	}
-}
-
 // Streams come and go with the definition, also while they are being read; a trigger that polls no more leaves none behind.
 func TestReconfigureStreamsAndTrigger(t *testing.T) {
 	t.Parallel()

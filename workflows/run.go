@@ -97,9 +97,6 @@ func newRun(ctx workflow.Context, in Input) *run {
 		r.state = &State{Phase: Installing, Ledger: in.Epoch, Started: workflow.Now(ctx)}
 		r.adoptPlan(in.Plan)
 	}
-	if r.state.Marks == nil {
-		r.state.Marks = make(map[string]uint64)
-	}
 	r.state.Runs++
 	// A reset run goes back to earlier ordinals, and its records are others than those that destinations' ledgers know by
 	// these numbers. So it continues under an epoch of its own, and the records' keys keep the effect once (I3). The
@@ -210,6 +207,7 @@ func (r *run) long() workflow.ActivityOptions {
 func (r *run) step() {
 	r.calm()
 	r.trim()
+	r.gauge()
 	r.settle()
 	if r.state.Closing != nil {
 		r.uninstall()

@@ -29,8 +29,10 @@ type State struct {
 	// Started is when the first run began.
 	Started time.Time `json:"started"`
 
-	// Marks is, per journal, the index up to which arrivals have been taken.
-	Marks map[string]uint64 `json:"marks,omitempty"`
+	// Journals are those that arrivals came from, at most maxJournals, the latest last; Floors are where they stood when
+	// polls began.
+	Journals []Journal `json:"journals,omitempty"`
+	Floors   []Floor   `json:"floors,omitempty"`
 	// Head is the next ordinal.
 	Head    int64              `json:"head"`
 	Queue   []activities.Entry `json:"queue,omitempty"`
@@ -46,6 +48,8 @@ type State struct {
 	// Rolling is what keeps old references from rolling into manifests.
 	Rolling Trouble `json:"rolling,omitzero"`
 
+	// Backlogged says that a required lane owes so much that nothing more is read until it owes less.
+	Backlogged bool `json:"backlogged,omitempty"`
 	// Moved says that the low-water marks moved since they were published; Pressure is what was published of it, Publishing
 	// what keeps it from being published.
 	Moved       bool      `json:"moved,omitempty"`
@@ -93,8 +97,11 @@ type Lane struct {
 	Limit int64 `json:"limit,omitempty"`
 	// Flush is the ordinal up to which batch ages are not waited for.
 	Flush int64 `json:"flush,omitempty"`
-	// Removed lanes finish their frozen batch and go.
-	Removed bool `json:"removed,omitempty"`
+	// Removed lanes finish their frozen batch, have what else they owe go to quarantine, and go: Owed are its ordinals and
+	// Revision is the last one that knew the lane.
+	Removed  bool              `json:"removed,omitempty"`
+	Owed     []activities.Span `json:"owed,omitempty"`
+	Revision int               `json:"revision,omitempty"`
 
 	Trouble
 	Delivered   int64     `json:"delivered"`
@@ -151,13 +158,13 @@ type Stream struct {
 	FinishedAt time.Time `json:"finished_at,omitzero"`
 	Resyncs    int       `json:"resyncs,omitempty"`
 
-	// Reconciliation: what came by webhook from Floor on is left out; Missed counts what no webhook had brought,
-	// except while everything was read. Extra is the object that lists such records.
-	Floor     map[string]uint64 `json:"floor,omitempty"`
-	NextFloor map[string]uint64 `json:"next_floor,omitempty"`
-	Extra     string            `json:"extra,omitempty"`
-	ExtraSeq  uint64            `json:"extra_seq,omitempty"`
-	Missed    int64             `json:"missed,omitempty"`
+	// Reconciliation: what came by webhook since the poll of the floor From began is left out, Then is the next poll's; Missed
+	// counts what no webhook had brought, except while everything was read. Extra is the object that lists such records.
+	From     uint64 `json:"from,omitempty"`
+	Then     uint64 `json:"then,omitempty"`
+	Extra    string `json:"extra,omitempty"`
+	ExtraSeq uint64 `json:"extra_seq,omitempty"`
+	Missed   int64  `json:"missed,omitempty"`
 	// Overlap numbers the bookmark object at hand, for the low-water mark.
 	Overlap uint64 `json:"overlap,omitempty"`
 }
@@ -165,11 +172,13 @@ type Stream struct {
 // Hooks is the state of the app's webhook subscriptions.
 type Hooks struct {
 	Trouble
-	Manual    bool      `json:"manual,omitempty"`
-	Active    int       `json:"active,omitempty"`
-	Repaired  int       `json:"repaired,omitempty"`
-	CheckedAt time.Time `json:"checked_at,omitzero"`
-	Next      time.Time `json:"next,omitzero"`
+	// Registered says that the app was asked for some, and not yet to remove them.
+	Registered bool      `json:"registered,omitempty"`
+	Manual     bool      `json:"manual,omitempty"`
+	Active     int       `json:"active,omitempty"`
+	Repaired   int       `json:"repaired,omitempty"`
+	CheckedAt  time.Time `json:"checked_at,omitzero"`
+	Next       time.Time `json:"next,omitzero"`
 }
 
 // Requeue is a redelivery that was asked for.

@@ -116,7 +116,7 @@ func (r *run) status() Status {
 		})
 		s.Missed += t.Missed
 	}
-	if r.plan.Receives() {
+	if r.plan.Receives() || st.Hooks.registered() {
 		h := st.Hooks
 		s.Hooks = &h
 	}
@@ -173,7 +173,7 @@ func (r *run) healthNow() (Health, string) {
 		return Stopped, stopped
 	case r.state.Paused:
 		return OnHold, r.state.PauseReason
-	case r.backlogged():
+	case r.state.Backlogged:
 		return Backlogged, degraded
 	case degraded != "":
 		return Degraded, degraded
@@ -215,7 +215,7 @@ func (r *run) page(health Health, problem string) string {
 			fmt.Fprintf(&b, "| %s | %d | %d | %d | %s |\n", s.Name, s.Polls, s.Records, s.Missed, cell(s.Trouble))
 		}
 	}
-	if r.plan.Receives() {
+	if r.plan.Receives() || r.state.Hooks.registered() {
 		fmt.Fprintf(&b, "\nWebhook subscriptions: %d, repaired %d times.\n", r.state.Hooks.Active, r.state.Hooks.Repaired)
 	}
 	return b.String()

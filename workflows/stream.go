@@ -1,13 +1,11 @@
 package workflows
 
 import (
-	"errors"
 	"hash/fnv"
 	"slices"
 	"strconv"
 	"time"
 
-	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/workflow"
 
 	"tributary/activities"
@@ -20,12 +18,12 @@ type activityFuture = workflow.Future
 const maxResyncs = 3
 
 // maxBookmarks bounds what bookmarks take of the state, in bytes (I10).
-const maxBookmarks = 32 << 10
+const maxBookmarks = 16 << 10
 
 // fetch starts the next chunk of each stream that is due: the next one is read while the last is written.
 func (r *run) fetch() {
 	r.state.Streams = slices.DeleteFunc(r.state.Streams, func(s *Stream) bool { return s.Removed && !r.reading(s) })
-	if r.state.Paused || !r.plan.Polls() || r.backlogged() {
+	if r.state.Paused || !r.plan.Polls() || r.state.Backlogged {
 		return
 	}
 	now := r.now()
@@ -53,15 +51,12 @@ func (r *run) mark(s *Stream) {
 	if !r.plan.Reconciles() {
 		return
 	}
-	s.Floor = s.NextFloor
-	s.NextFloor = make(map[string]uint64, len(r.state.Marks))
-	for journal, mark := range r.state.Marks { //workflowcheck:ignore (the least of them, or a copy: order is nothing)
-		s.NextFloor[journal] = mark + 1
-	}
+	s.From, s.Then = s.Then, r.state.addFloor(r.state.Chunks+1, r.now(), r.plan.Interval/2)
+	r.state.dropFloors()
 }
 
 func (r *run) streamDue(s *Stream) time.Time {
-	if r.state.Paused || !r.plan.Polls() || s.Stopped || s.Removed || r.backlogged() {
+	if r.state.Paused || !r.plan.Polls() || s.Stopped || s.Removed || r.state.Backlogged {
 		return time.Time{}
 	}
 	if s.Mid || s.RetryAt.After(s.Next) {
@@ -83,10 +78,7 @@ func (r *run) read(s *Stream) {
 	}
 	if r.plan.Reconciles() {
 		in.Reconcile, in.Extra, in.ExtraSequence = true, s.Extra, chunk
-		in.Seen = make(map[string]uint64, len(r.state.Marks))
-		for journal := range r.state.Marks { //workflowcheck:ignore (the least of them, or a copy: order is nothing)
-			in.Seen[journal] = s.Floor[journal] // 0 for one that is new since the poll began
-		}
+		in.Seen = r.state.since(s.From)
 	}
 	r.start(activities.FetchName, "fetch "+s.Name, in, r.long(), func(f activityFuture) {
 		delete(r.fetching, s.Name)
@@ -174,17 +166,4 @@ func (r *run) jitter(d time.Duration, n int) time.Duration {
 	h := fnv.New64a()
 	h.Write([]byte(r.in.Installation + "\x00" + strconv.Itoa(n)))
 	return time.Duration(h.Sum64() % uint64(d))
-}
-
-// plain turns an activity's error into words for operators.
-func plain(err error) string {
-	var timeout *temporal.TimeoutError
-	if errors.As(err, &timeout) {
-		return "the worker gave no answer in time (" + timeout.TimeoutType().String() + ")"
-	}
-	var app *temporal.ApplicationError
-	if errors.As(err, &app) {
-		return connectors.Clip(app.Message(), 500)
-	}
-	return connectors.Clip(err.Error(), 500)
 }

@@ -9,7 +9,6 @@ import (
 
 	"tributary/activities"
 	"tributary/connectors"
-	"tributary/internal/integration"
 )
 
 // beginClosing begins an uninstall, of whatever stands there.
@@ -38,7 +37,7 @@ func (r *run) uninstall() {
 	case r.closing:
 	case !c.Marked:
 		r.closeStep(activities.EndName, activities.EndInput{Target: r.target(r.plan.Revision), Note: c.note()}, "the catalog still lists the installation", func() { c.Marked = true })
-	case !c.Unsubscribed && (r.plan.Receives() || r.state.Hooks.Active > 0):
+	case !c.Unsubscribed && (r.plan.Receives() || r.state.Hooks.registered()):
 		r.closeStep(activities.UnsubscribeName, activities.SubscribeInput{Target: r.target(r.plan.Revision), Streams: r.plan.Streams}, "webhooks may be left in the app", func() { c.Unsubscribed = true })
 	default:
 		if c.Rest.IsZero() {
@@ -125,10 +124,7 @@ func (r *run) deliverRest() {
 
 // giveUp has the lane's next batch go to quarantine.
 func (r *run) giveUp(l *Lane) {
-	if l.Batch == nil {
-		r.skip(l)
-	}
-	if r.writing[l.Name] || l.Next >= r.state.Head || (l.Batch != nil && l.Batch.Spill != nil) {
+	if r.writing[l.Name] || (l.Batch != nil && l.Batch.Spill != nil) {
 		return
 	}
 	why := &activities.Failure{Kind: connectors.Gone, Message: "uninstalled before it could be delivered"}
@@ -136,7 +132,8 @@ func (r *run) giveUp(l *Lane) {
 		why.Message += ": " + l.Failure.Message
 	}
 	if l.Batch == nil {
-		l.Batch = &Batch{First: l.Next, Next: min(r.state.Head, l.Next+integration.DefaultBatchRecords), Revision: r.plan.Revision}
+		r.spillNext(l, why)
+		return
 	}
 	l.Batch.Spill = why
 }
@@ -144,8 +141,11 @@ func (r *run) giveUp(l *Lane) {
 // owes says that some lane has not settled everything.
 func (r *run) owes() bool {
 	for _, l := range r.state.Lanes {
+		if l.Batch != nil {
+			return true
+		}
 		r.skip(l)
-		if l.Next < r.state.Head {
+		if records, _ := r.lag(l); records > 0 {
 			return true
 		}
 	}

@@ -7,50 +7,6 @@ import (
 	"tributary/connectors"
 )
 
-// heal looks at the app's webhook subscriptions now and then and registers again what the app dropped.
-func (r *run) heal() {
-	h := &r.state.Hooks
-	if r.healing || !r.plan.Receives() || h.Manual || r.state.Paused || r.now().Before(r.hooksDue()) || h.Stopped {
-		return
-	}
-	r.healing = true
-	r.start(activities.SubscribeName, "look after webhooks", activities.SubscribeInput{
-		Target: r.target(r.plan.Revision), Streams: r.plan.Streams,
-	}, r.quick(), func(f activityFuture) {
-		r.healing = false
-		r.healed(f)
-	})
-}
-
-func (r *run) healed(f activityFuture) {
-	h := &r.state.Hooks
-	h.CheckedAt = r.now()
-	h.Next = h.CheckedAt.Add(r.timing.Heal + r.jitter(r.timing.Heal/4, int(h.CheckedAt.Unix())))
-	var out activities.SubscribeOutput
-	if err := f.Get(r.ctx, &out); err != nil {
-		out.Failure = &activities.Failure{Kind: connectors.Unknown, Message: plain(err)}
-	}
-	if out.Failure != nil {
-		r.fail(&h.Trouble, out.Failure)
-		return
-	}
-	h.Trouble = Trouble{}
-	h.Manual, h.Active = out.Manual, out.Active
-	h.Repaired += out.Repaired
-}
-
-// hooksDue is when the subscriptions are to be looked at.
-func (r *run) hooksDue() time.Time {
-	h := r.state.Hooks
-	if !r.plan.Receives() || h.Manual || h.Stopped || r.state.Paused {
-		return time.Time{}
-	}
-	if h.Failures > 0 {
-		return h.RetryAt
-	}
-	return h.Next
-}
-
 // publish tells the catalog what the janitor may delete and whether the receiver must hold back. Pressure goes out at
 // once, marks now and then.
 func (r *run) publish() {
@@ -61,7 +17,7 @@ func (r *run) publish() {
 	if due.IsZero() || r.now().Before(due) {
 		return
 	}
-	pressure, marks := r.backlogged(), r.marks()
+	pressure, marks := r.state.Backlogged, r.marks()
 	r.publishing, r.publishNow, r.state.Moved = true, false, false
 	r.state.PublishedAt = r.now()
 	r.start(activities.PublishName, "publish low-water marks", activities.PublishInput{
@@ -83,7 +39,7 @@ func (r *run) publishDue() time.Time {
 	switch {
 	case r.state.Publishing.Failures > 0:
 		return r.state.Publishing.RetryAt
-	case r.publishNow || r.backlogged() != r.state.Pressure:
+	case r.publishNow || r.state.Backlogged != r.state.Pressure:
 		return r.state.PublishedAt.Add(r.timing.Backoff)
 	case r.state.Moved:
 		return r.state.PublishedAt.Add(r.timing.Publish)
@@ -126,8 +82,12 @@ func (r *run) requeued(q *Requeue, begun time.Time, f activityFuture) {
 	if err := f.Get(r.ctx, &out); err != nil {
 		out.Failure = &activities.Failure{Kind: connectors.Unknown, Message: plain(err)}
 	}
+	first := r.state.Head
 	for _, ref := range out.Segments {
 		r.enqueue(activities.Entry{Ref: ref, Lane: q.Lane})
+	}
+	if l := r.state.lane(q.Lane); l != nil && l.Removed {
+		l.owe(first, r.state.Head) // they have left quarantine
 	}
 	if out.Failure != nil {
 		// Until it is known to have done nothing it is tried again, and is the same redelivery: its records have left quarantine perhaps.

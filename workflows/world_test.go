@@ -2,17 +2,13 @@ package workflows
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"sync"
 	"testing"
 	"time"
 
 	"go.temporal.io/sdk/activity"
-	"go.temporal.io/sdk/converter"
-	"go.temporal.io/sdk/interceptor"
+	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/testsuite"
-	"go.temporal.io/sdk/worker"
 	"go.temporal.io/sdk/workflow"
 
 	"tributary/activities"
@@ -29,18 +25,21 @@ type world struct {
 	// ledger is, per lane, the ordinal up to which records were delivered.
 	ledger  map[string]int64
 	spilled map[string]int64
-	order   []string
 	// down returns the failure of a lane's next write, nil = it works.
 	down func(lane string, in activities.WriteInput) *activities.Failure
 	page func(in activities.FetchInput) activities.FetchOutput
 	// partly may answer a write itself.
 	partly func(in activities.WriteInput) (activities.WriteOutput, bool)
+	// breaks has publishing fail as an activity.
+	breaks func() error
 	// fail makes the other activities fail.
 	fail func(name string) *activities.Failure
 
 	manifests map[string][]activities.Entry
 	calls     map[string]int
+	hookCalls []string // in order
 	published activities.PublishInput
+	flips     int // how often pressure changed
 	fetches   []activities.FetchInput
 	writes    []activities.WriteInput
 	requeues  []activities.RequeueInput
@@ -62,10 +61,12 @@ type world struct {
 	grow    func(int)
 	answers map[string][]answer
 	resets  map[int]bool // runs that are the continuation of a reset one
-	inputs  []Input      // of each run
-	err     error
-	summary Summary
-	runs    int
+	// versions are those that runs began with, where these are not the latest.
+	versions map[string]workflow.Version
+	inputs   []Input // of each run
+	err      error
+	summary  Summary
+	runs     int
 }
 
 func newWorld(t *testing.T) *world {
@@ -116,6 +117,9 @@ func (w *world) failure(name string) *activities.Failure {
 		return nil
 	}
 	w.calls[name]++
+	if name == activities.SubscribeName || name == activities.UnsubscribeName {
+		w.hookCalls = append(w.hookCalls, name)
+	}
 	fail := w.fail
 	w.mu.Unlock()
 	if fail == nil {
@@ -142,7 +146,7 @@ func (w *world) register(env *testsuite.TestWorkflowEnvironment) {
 		if f == nil {
 			return nil
 		}
-		return fmt.Errorf("%s", f.Message)
+		return temporal.NewApplicationError(f.Message, activities.CatalogErrorType)
 	}
 	reg(activities.ActivateName, func(context.Context, activities.EndInput) error { return asError(w.failure(activities.ActivateName)) })
 	reg(activities.EndName, func(context.Context, activities.EndInput) (activities.CheckOutput, error) {
@@ -151,10 +155,17 @@ func (w *world) register(env *testsuite.TestWorkflowEnvironment) {
 	reg(activities.PublishName, func(_ context.Context, in activities.PublishInput) error {
 		w.mu.Lock()
 		if !w.over {
+			if in.Pressure != w.published.Pressure {
+				w.flips++
+			}
 			w.published = in
 			w.checkMarks(in.Marks)
 		}
+		breaks := w.breaks
 		w.mu.Unlock()
+		if breaks != nil {
+			return breaks()
+		}
 		return asError(w.failure(activities.PublishName))
 	})
 	reg(activities.RollName, w.roll)
@@ -291,100 +302,6 @@ func unavailableFailure(string, activities.WriteInput) *activities.Failure {
 	return &activities.Failure{Kind: connectors.Unavailable, Message: "connection refused"}
 }
 
-// event is something that happens to the installation at a time after its start.
-type event struct {
-	after time.Duration
-	do    func(*testsuite.TestWorkflowEnvironment)
-}
-
-// drive runs an installation through all its runs with skipped time until it ends or `until` has passed, and returns its last
-// status.
-func (w *world) drive(in Input, until time.Duration, events ...event) Status {
-	w.t.Helper()
-	start, now := began.Add(w.shift), began.Add(w.shift)
-	w.over = false
-	var status Status
-	for {
-		w.runs++
-		w.inputs = append(w.inputs, in)
-		suite := testsuite.WorkflowTestSuite{}
-		suite.SetDisableRegistrationAliasing(true)
-		env := suite.NewTestWorkflowEnvironment()
-		env.SetStartTime(now)
-		env.SetTestTimeout(time.Minute)
-		env.SetWorkflowRunTimeout(100 * 365 * 24 * time.Hour)
-		w.register(env)
-		env.SetWorkerOptions(worker.Options{DeadlockDetectionTimeout: time.Minute, Interceptors: []interceptor.WorkerInterceptor{&original{run: "of-the-test", reset: w.resets[w.runs]}}})
-		ended := false
-		grow := w.history(env)
-		w.grow = grow
-		var arm func()
-		arm = func() { // one callback at a time: the environment holds only so many
-			if len(events) == 0 {
-				return
-			}
-			e := events[0]
-			env.RegisterDelayedCallback(func() {
-				events = events[1:]
-				grow(3)
-				e.do(env)
-				arm()
-			}, max(start.Add(e.after).Sub(env.Now()), time.Microsecond))
-		}
-		arm()
-		env.RegisterDelayedCallback(func() {
-			status = w.look(env)
-			ended = true
-			w.mu.Lock()
-			w.over = true
-			w.mu.Unlock()
-			env.CancelWorkflow()
-		}, max(start.Add(until).Sub(now), time.Microsecond))
-		env.ExecuteWorkflow(InstallationName, in)
-		now = env.Now()
-		err := env.GetWorkflowError()
-		var again *workflow.ContinueAsNewError
-		if ended {
-			return status
-		}
-		if errors.As(err, &again) {
-			var next Input
-			if err := converter.GetDefaultDataConverter().FromPayloads(again.Input, &next); err != nil {
-				w.t.Fatal(err)
-			}
-			if n := len(again.Input.Payloads[0].Data); n > w.maxState {
-				w.maxState = n
-			}
-			in = next
-			continue
-		}
-		v, qerr := env.QueryWorkflow(StatusQuery)
-		if qerr == nil {
-			_ = v.Get(&status)
-		}
-		w.err = err
-		if err == nil {
-			_ = env.GetWorkflowResult(&w.summary)
-		}
-		return status
-	}
-}
-
-// history lets the run's history grow as a server would write it; the environment itself doesn't count.
-func (w *world) history(env *testEnv) func(int) {
-	w.events = append(w.events, 0)
-	n := 3
-	grow := func(by int) {
-		n += by
-		w.events[len(w.events)-1] = n
-		env.SetCurrentHistoryLength(n)
-	}
-	env.SetOnActivityCompletedListener(func(*activity.Info, converter.EncodedValue, error) { grow(6) })
-	env.SetOnTimerFiredListener(func(string) { grow(4) })
-	env.SetOnTimerCanceledListener(func(string) { grow(2) })
-	return grow
-}
-
 // needs are the sequences by which an entry is kept.
 func needs(e activities.Entry) map[string]uint64 {
 	m := map[string]uint64{}
@@ -417,84 +334,3 @@ func (w *world) checkNeeded(e activities.Entry) {
 		}
 	}
 }
-
-// original is an interceptor that says which run a run was before it was reset, which the environment doesn't.
-type original struct {
-	interceptor.WorkerInterceptorBase
-	interceptor.WorkflowInboundInterceptorBase
-	interceptor.WorkflowOutboundInterceptorBase
-	run   string
-	reset bool
-}
-
-func (o *original) InterceptWorkflow(_ workflow.Context, next interceptor.WorkflowInboundInterceptor) interceptor.WorkflowInboundInterceptor {
-	i := &original{run: o.run, reset: o.reset}
-	i.WorkflowInboundInterceptorBase.Next = next
-	return i
-}
-
-func (o *original) Init(next interceptor.WorkflowOutboundInterceptor) error {
-	o.WorkflowOutboundInterceptorBase.Next = next
-	return o.WorkflowInboundInterceptorBase.Init(o)
-}
-
-func (o *original) GetInfo(ctx workflow.Context) *workflow.Info {
-	info := *o.WorkflowOutboundInterceptorBase.GetInfo(ctx)
-	if info.OriginalRunID = info.WorkflowExecution.RunID; o.reset {
-		info.OriginalRunID = "the-run-before"
-	}
-	return &info
-}
-
-// jump sets the clock on, or back.
-func (w *world) jump(by time.Duration) { w.shift += by }
-
-// look asks for the status.
-func (w *world) look(env *testEnv) (s Status) {
-	v, err := env.QueryWorkflow(StatusQuery)
-	if err == nil {
-		err = v.Get(&s)
-	}
-	if err != nil {
-		w.t.Errorf("query: %v", err)
-	}
-	return s
-}
-
-// fill fills the run's history, so that it continues as new.
-func (w *world) fill(env *testEnv) {
-	w.grow(100_000)
-	env.SignalWorkflow(ArrivalSignal, arrivalOf(1, 1, 10)) // perhaps seen before: it wakes the run
-}
-
-func signal(a Arrival) func(*testEnv) {
-	return func(env *testEnv) { env.SignalWorkflow(ArrivalSignal, a) }
-}
-
-// send sends an Update and keeps its answer under its ID.
-func (w *world) send(id, name string, arg any) func(*testEnv) {
-	return func(env *testEnv) {
-		env.UpdateWorkflow(name, id, &testsuite.TestUpdateCallback{
-			OnAccept: func() {},
-			OnReject: func(err error) { w.answers[id] = append(w.answers[id], answer{refused: err}) },
-			OnComplete: func(v any, err error) {
-				a, _ := v.(Accepted)
-				w.answers[id] = append(w.answers[id], answer{accepted: a, refused: err})
-			},
-		}, arg)
-	}
-}
-
-// ask sends an Update and fails the test when it is refused.
-func (w *world) ask(id, name string, arg any) func(*testEnv) {
-	return func(env *testEnv) {
-		w.send(id, name, arg)(env)
-		env.RegisterDelayedCallback(func() {
-			if a := w.answers[id]; len(a) == 0 || a[0].accepted.Operation != id {
-				w.t.Errorf("%s: answers %+v", name, a)
-			}
-		}, time.Millisecond)
-	}
-}
-
-type testEnv = testsuite.TestWorkflowEnvironment

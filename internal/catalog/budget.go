@@ -3,6 +3,7 @@ package catalog
 import (
 	"context"
 	"fmt"
+	"hash/fnv"
 	"time"
 
 	"tributary/connectors"
@@ -14,7 +15,7 @@ const clockSkew = time.Minute
 // TakeCalls takes up to want calls to an account's app out of what b.Calls leaves in the running window of b.Per,
 // for all workers together. What is granted may be used until wait has passed and is void then; when nothing is
 // granted, there is more after wait. A window begins with the first call taken after the one before has ended.
-// b.Concurrent is not looked at: that is for leases. Without b.Calls everything is granted.
+// b.Concurrent is not looked at: see TakeSlot. Without b.Calls everything is granted.
 func (c *Catalog) TakeCalls(ctx context.Context, account string, b connectors.Budget, want int, now time.Time) (granted int, wait time.Duration, err error) {
 	if b.Calls <= 0 || b.Per <= 0 {
 		return want, 0, nil
@@ -41,6 +42,22 @@ func (c *Catalog) TakeCalls(ctx context.Context, account string, b connectors.Bu
 		return 0, 0, fmt.Errorf("take calls of %s: %w", account, err)
 	}
 	return granted, fromMicros(end).Sub(now), nil
+}
+
+// TakeSlot gives the holder one of the slots that an account has, for all workers together: so many callers at once
+// its app bears. The slot is a lease, to be extended and released as such; "" = all are taken.
+func (c *Catalog) TakeSlot(ctx context.Context, account string, slots int, holder string, ttl time.Duration, now time.Time) (string, error) {
+	// Callers begin at different slots, so that they do not all ask for the first one first.
+	h := fnv.New32a()
+	h.Write([]byte(holder))
+	first := int(h.Sum32() % uint32(max(slots, 1)))
+	for i := range slots {
+		name := fmt.Sprintf("calls/%s/%d", account, (first+i)%slots)
+		if ok, err := c.AcquireLease(ctx, name, holder, ttl, now); ok || err != nil {
+			return name, err
+		}
+	}
+	return "", nil
 }
 
 // AcquireLease gives the name to the holder for ttl, or extends what it holds, unless another holder's lease still

@@ -128,3 +128,54 @@ func TestLeaseAtOnce(t *testing.T) {
 		}
 	})
 }
+
+// However many workers ask, an account has so many callers at once; one that is done, or whose worker died, makes room.
+func TestSlots(t *testing.T) {
+	onBoth(t, func(t *testing.T, dsn string) {
+		workers := []*catalog.Catalog{open(t, dsn), open(t, dsn)}
+		var (
+			g     errgroup.Group
+			taken [20]string
+		)
+		for n := range taken {
+			g.Go(func() (err error) {
+				taken[n], err = workers[n%2].TakeSlot(t.Context(), "shopify/ann.example", 4, string(rune('a'+n)), time.Minute, noon)
+				return err
+			})
+		}
+		must(t, g.Wait())
+		holder := make(map[string]string)
+		for n, slot := range taken {
+			if before, twice := holder[slot]; slot != "" && twice {
+				t.Errorf("%s and %c both hold %s", before, 'a'+n, slot)
+			}
+			if slot != "" {
+				holder[slot] = string(rune('a' + n))
+			}
+		}
+		if len(holder) != 4 {
+			t.Fatalf("%d slots were given, want 4", len(holder))
+		}
+		take := func(at time.Duration, account string) string {
+			slot, err := workers[0].TakeSlot(t.Context(), account, 4, "late", time.Minute, noon.Add(at))
+			must(t, err)
+			return slot
+		}
+		if slot := take(time.Second, "shopify/ann.example"); slot != "" {
+			t.Errorf("a fifth has %s", slot)
+		}
+		if slot := take(time.Second, "shopify/ben.example"); slot == "" {
+			t.Error("accounts share slots")
+		}
+		for slot, h := range holder {
+			must(t, workers[1].ReleaseLease(t.Context(), slot, h))
+			if got := take(2*time.Second, "shopify/ann.example"); got != slot {
+				t.Errorf("got %q, %s was released", got, slot)
+			}
+			break
+		}
+		if slot, err := workers[1].TakeSlot(t.Context(), "shopify/ann.example", 4, "later", time.Minute, noon.Add(61*time.Second)); err != nil || slot == "" {
+			t.Errorf("no slot after the others ran out: %v", err)
+		}
+	})
+}

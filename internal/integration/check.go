@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -55,8 +56,11 @@ func (f *findings) checkSpec(s Spec, reg *connectors.Registry) {
 		f.add([]string{"retention"}, "is too short; want at least %s", minRetention)
 	}
 	f.checkSource(s.Source, reg)
-	first := make(map[string]int)
+	first, listed := make(map[string]int), 0
 	for i, d := range s.Destinations {
+		for _, name := range d.Streams {
+			listed += len(name)
+		}
 		at := []string{"destinations", strconv.Itoa(i)}
 		if before, twice := first[d.Name]; twice && d.Name != "" {
 			f.add(part(at, "name"), "destination %d has this name too; each needs one of its own", before+1)
@@ -64,6 +68,9 @@ func (f *findings) checkSpec(s Spec, reg *connectors.Registry) {
 			first[d.Name] = i
 		}
 		f.checkDestination(s, d, at, reg)
+	}
+	if listed > MaxListedNames {
+		f.add([]string{"destinations"}, "list streams with names of %d bytes together; want at most %d: leave streams out where a destination takes all", listed, MaxListedNames)
 	}
 }
 
@@ -81,6 +88,7 @@ func (f *findings) checkSource(s Source, reg *connectors.Registry) {
 	case kind == Realtime && f.has(interval):
 		f.add(interval, "realtime has none; leave it out, or use both to reconcile at this interval")
 	}
+	f.checkStreams(s, part(at, "streams"))
 	def, err := reg.Lookup(s.Connector)
 	if err != nil || def.OpenSource == nil {
 		return
@@ -98,6 +106,23 @@ func (f *findings) checkSource(s Source, reg *connectors.Registry) {
 		if wrong := cannot(kind, st.Polls, st.Receives); wrong != "" {
 			f.add(part(part(at, "streams"), strconv.Itoa(i)), "stream %s of %s %s; use %s", name, s.Connector, wrong, possible(st.Polls, st.Receives))
 		}
+	}
+}
+
+// checkStreams keeps streams within what paths of segments and the state of an installation hold.
+func (f *findings) checkStreams(s Source, at []string) {
+	total := 0
+	for i, name := range s.Streams {
+		total += len(name)
+		if n := len(url.PathEscape(name)); n > MaxStreamName {
+			f.add(part(at, strconv.Itoa(i)), "is too long: it takes %d bytes where records are stored; want at most %d (what is no letter, digit or one of -._~$&+=:@ takes 3 a byte)", n, MaxStreamName)
+		}
+	}
+	if total > MaxStreamNames {
+		f.add(at, "have names of %d bytes together; want at most %d: make two integrations of it", total, MaxStreamNames)
+	}
+	if n := len(s.Streams); s.Trigger.Kind.Polls() && n > MaxPolledStreams {
+		f.add(at, "has %d entries; at most %d can be polled: make two integrations of it, or use the trigger realtime", n, MaxPolledStreams)
 	}
 }
 

@@ -83,6 +83,21 @@ type Batch struct {
 	Age     Duration `json:"age,omitempty" jsonschema_description:"How long to wait for more, at most 24h; without it not at all."`
 }
 
+// What a definition may have at most, so that the state of an installation stays under 256 KiB (I10). The schema says the
+// first two.
+const (
+	MaxStreams      = 200
+	MaxDestinations = 32
+	// MaxPolledStreams is how many of the streams may be polled: of each is kept where its reading goes on.
+	MaxPolledStreams = 100
+	// MaxStreamNames is how many bytes the names of a source's streams may have together, MaxListedNames those that all
+	// destinations list.
+	MaxStreamNames = 8 << 10
+	MaxListedNames = 16 << 10
+	// MaxStreamName is how many bytes a stream's name may have, path-escaped: it is an element of the paths of segments.
+	MaxStreamName = 255
+)
+
 const (
 	DefaultBatchRecords = 50_000
 	DefaultBatchBytes   = 32 << 20
