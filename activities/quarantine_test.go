@@ -115,7 +115,12 @@ func TestRequeueInParts(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, "app")
 	const n = requeueRecords + 3
-	r.reject(t, 0, records(n)...)
+	ref := r.seal(t, segment.Name{Epoch: "e1", Stream: "out", Origin: QuarantineOrigin, Sequence: 1}, records(n)...)
+	rows := make([]catalog.Quarantined, n)
+	for i := range rows {
+		rows[i] = catalog.Quarantined{Installation: r.target.Installation, Epoch: "e1", Lane: "out", Ordinal: int64(i), Segment: ref.Name, Index: i, At: day}
+	}
+	must(t, r.Catalog.AddQuarantined(t.Context(), rows))
 	first := r.requeueOnce(t, RequeueInput{Sequence: 1})
 	second := r.requeueOnce(t, RequeueInput{Sequence: 2})
 	if !first.More || second.More || first.Segments[0].Records != requeueRecords || second.Segments[0].Records != 3 {
