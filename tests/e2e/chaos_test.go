@@ -76,7 +76,7 @@ func TestKills(t *testing.T) {
 				resets++
 			}
 		}
-		c.child = spawn(t, c.role)
+		c.spawn()
 		if killed == kills/2 {
 			c.calm()
 			c.reinstall()
@@ -127,7 +127,10 @@ func newChaos(t *testing.T, seed uint64) *chaos {
 	host, port, _ := net.SplitHostPort(c.proxy.Listen)
 	number, _ := strconv.Atoi(port)
 
-	c.Stack = stack.OpenStores(t, func(s *stack.Setup) { s.Connectors = append(s.Connectors, limited(seed)) })
+	c.Stack = stack.OpenStores(t, func(s *stack.Setup) {
+		s.Connectors = append(s.Connectors, limited(seed))
+		s.TaskTime = 2 * time.Second // the dead are waited for after every kill
+	})
 	c.role = role{Worker: true, Receiver: true, Config: c.Config, Temporal: c.Temporal, Seed: seed}
 	c.Connect(vault.User("u1"), "webhook", webhook.Connection{Secret: hookSecret})
 	c.Connect(vault.Operator, "limited", postgres.Connection{Host: host, Port: number, Database: "postgres", User: pg.User, Password: pg.Password, SSLMode: "disable"})
@@ -172,13 +175,23 @@ source:
 destinations:
   - {name: warehouse, connector: limited, hidden: true, mode: append, settings: {table: products}}
 `)
-	c.child = spawn(t, c.role)
+	c.spawn()
 	c.timing = workflows.Timing{Events: 60, Heartbeat: 2 * time.Second, Backoff: 50 * time.Millisecond, MaxBackoff: 500 * time.Millisecond,
 		ChunkRecords: 60, Publish: time.Second, Roll: 8, Flush: 20 * time.Second}
 	c.hooks = c.Install("hooks", "u1", c.timing)
 	c.products = c.Install("products", "u1", c.timing)
 	c.begin(seed)
 	return c
+}
+
+// spawn starts the next victim. Most keep no workflows in memory: tasks for those that a dead worker kept wait for it for seconds.
+func (c *chaos) spawn() {
+	c.t.Helper()
+	c.role.Config.StickyWorkflows = 0
+	if c.rng.IntN(5) == 0 {
+		c.role.Config.StickyWorkflows = c.Config.StickyWorkflows
+	}
+	c.child = spawn(c.t, c.role)
 }
 
 // begin begins the load; it ends with the test.

@@ -57,6 +57,7 @@ type Stack struct {
 	Receiver *engine.Receiver
 	t        testing.TB
 	logs     *syncBuffer
+	taskTime time.Duration
 }
 
 // Setup is what a stack is made of.
@@ -68,6 +69,8 @@ type Setup struct {
 	Connectors []connectors.Definition
 	// LogLevel is the least severe level that is logged.
 	LogLevel slog.Level
+	// TaskTime is how long a worker that took a workflow task is waited for; 0 = Temporal's own 10 s.
+	TaskTime time.Duration
 }
 
 // Option changes a stack before it starts.
@@ -118,7 +121,7 @@ func open(t testing.TB, setup Setup) *Stack {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &Stack{t: t, Files: files, Temporal: setup.Temporal, logs: &syncBuffer{}}
+	s := &Stack{t: t, Files: files, Temporal: setup.Temporal, logs: &syncBuffer{}, taskTime: setup.TaskTime}
 	if s.Temporal == "" {
 		s.Temporal = Temporal(t)
 	}
@@ -191,7 +194,7 @@ func (s *Stack) Install(integration, user string, timing ...workflows.Timing) en
 	s.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	req := engine.InstallRequest{Integration: integration, User: user}
+	req := engine.InstallRequest{Integration: integration, User: user, TaskTime: s.taskTime}
 	if len(timing) > 0 {
 		req.Timing = timing[0]
 	}
