@@ -32,29 +32,35 @@ import (
 const hookSecret = "it's a secret to everybody"
 
 // sign signs a body as GitHub does.
-func sign(body []byte) string {
-	m := hmac.New(sha256.New, []byte(hookSecret))
+func sign(secret string, body []byte) string {
+	m := hmac.New(sha256.New, []byte(secret))
 	m.Write(body)
 	return "sha256=" + hex.EncodeToString(m.Sum(nil))
 }
 
 // post delivers a webhook as GitHub does and returns the status.
 func post(ctx context.Context, url, id, event string, body []byte) (int, error) {
+	status, _, err := postSigned(ctx, url, id, event, body, sign(hookSecret, body))
+	return status, err
+}
+
+// postSigned delivers a webhook with that signature and returns the whole answer.
+func postSigned(ctx context.Context, url, id, event string, body []byte, signature string) (int, string, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, url, bytes.NewReader(body))
 	if err != nil {
-		return 0, err
+		return 0, "", err
 	}
 	req.Header.Set("Content-Type", "application/json")
 	req.Header.Set("X-GitHub-Delivery", id)
 	req.Header.Set("X-GitHub-Event", event)
-	req.Header.Set("X-Hub-Signature-256", sign(body))
+	req.Header.Set("X-Hub-Signature-256", signature)
 	res, err := http.DefaultClient.Do(req)
 	if err != nil {
-		return 0, err
+		return 0, "", err
 	}
 	defer res.Body.Close()
-	_, _ = io.Copy(io.Discard, res.Body)
-	return res.StatusCode, nil
+	answer, err := io.ReadAll(res.Body)
+	return res.StatusCode, string(answer), err
 }
 
 // endpoint is a company's server: it verifies every signature as its developers would.

@@ -39,7 +39,9 @@ type limit struct {
 
 var _ connectors.Checker = (*limit)(nil)
 
-func (l *limit) Check(ctx context.Context) error { return l.Destination.(connectors.Checker).Check(ctx) }
+func (l *limit) Check(ctx context.Context) error {
+	return l.Destination.(connectors.Checker).Check(ctx)
+}
 
 func (l *limit) Write(ctx context.Context, b connectors.Batch) (connectors.Result, error) {
 	n := len(b.Records)
