@@ -2,9 +2,7 @@ package e2e
 
 import (
 	"context"
-	"fmt"
 	"maps"
-	"math/rand/v2"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -36,16 +34,16 @@ func TestFullDisk(t *testing.T) {
 	receiver := spawn(t, r)
 	f := fill(t, s)
 
-	f.more("webhooks", 20)
+	f.load.more(t, "webhooks", 20)
 	receiver.signal(syscall.SIGUSR1)
 	f.refusals("a full disk", 50)
 	receiver.signal(syscall.SIGUSR2)
-	f.more("webhooks with room again", 50)
+	f.load.more(t, "webhooks with room again", 50)
 	receiver.signal(syscall.SIGUSR1)
 	f.refusals("a disk that is full again", 50)
 	receiver.kill()
 	spawn(t, r)
-	f.more("webhooks after a kill with a full disk", 50)
+	f.load.more(t, "webhooks after a kill with a full disk", 50)
 	f.settled()
 }
 
@@ -54,11 +52,11 @@ func TestFullJournal(t *testing.T) {
 	t.Parallel()
 	s := stack.Start(t, func(s *stack.Setup) { s.JournalBytes = 512 << 10 })
 	f := fill(t, s)
-	f.more("webhooks", 20)
+	f.load.more(t, "webhooks", 20)
 	back := away(t, s)
 	f.refusals("a full journal", 50)
 	back()
-	f.more("webhooks when it empties", 50)
+	f.load.more(t, "webhooks when it empties", 50)
 	f.settled()
 }
 
@@ -69,13 +67,12 @@ type filling struct {
 	in   engine.Installed
 	dsn  string
 	load *sender
-	stop func()
 }
 
 func fill(t *testing.T, s *stack.Stack) *filling {
 	t.Helper()
 	f := &filling{t: t, s: s, dsn: pgtest.Database(t)}
-	s.Connect(vault.User("u1"), "webhook", webhook.Connection{Secret: hookSecret})
+	s.Connect(vault.User(s.User), "webhook", webhook.Connection{Secret: hookSecret})
 	s.Connect(vault.Operator, "postgres", postgres.Connection{URL: f.dsn})
 	s.Define(`
 name: hooks
@@ -87,27 +84,9 @@ source:
 destinations:
   - {name: warehouse, connector: postgres, hidden: true, mode: append, settings: {table: hooks}}
 `)
-	f.in = s.Install("hooks", "u1", workflows.Timing{Backoff: 50 * time.Millisecond, MaxBackoff: 500 * time.Millisecond})
-	f.load = newSender(f.in.HookURL)
-	ctx, stop := context.WithCancel(context.Background())
-	var busy sync.WaitGroup
-	f.stop = func() { stop(); busy.Wait() }
-	t.Cleanup(f.stop)
-	for i := range 4 {
-		busy.Go(func() {
-			f.load.run(ctx, rand.New(rand.NewPCG(2, uint64(i))), fmt.Sprintf("w%d", i), 5*time.Millisecond, 20_000)
-		})
-	}
+	f.in = s.Install("hooks", s.User, workflows.Timing{Backoff: 50 * time.Millisecond, MaxBackoff: 500 * time.Millisecond})
+	f.load = startSending(t, f.in.HookURL, 2, 4, 5*time.Millisecond, 20_000)
 	return f
-}
-
-func (f *filling) more(what string, n int) {
-	f.t.Helper()
-	before, _ := f.load.acknowledged()
-	eventually(f.t, time.Minute, what, func() bool {
-		acked, _ := f.load.acknowledged()
-		return len(acked) >= len(before)+n
-	})
 }
 
 func (f *filling) refusals(what string, n int) {
@@ -118,13 +97,12 @@ func (f *filling) refusals(what string, n int) {
 
 func (f *filling) settled() {
 	f.t.Helper()
-	f.load.still(f.t, time.Minute)
-	f.stop()
+	f.load.finish(f.t, time.Minute)
 	f.load.mu.Lock()
 	statuses := slices.Sorted(maps.Keys(f.load.refused))
 	f.load.mu.Unlock()
 	for _, status := range statuses {
-		if status != 0 && status != http.StatusServiceUnavailable { // 0: the receiver was dead
+		if status != 0 && status != http.StatusServiceUnavailable {
 			f.t.Errorf("the receiver answered %d", status)
 		}
 	}

@@ -92,7 +92,7 @@ func (p *privacy) hooks() {
 	t, s, ctx := p.t, p.s, context.Background()
 	secret := canary("webhook")
 	p.secrets["webhook secret"] = secret
-	s.Connect(vault.User("u1"), "webhook", webhook.Connection{Secret: secret})
+	s.Connect(vault.User(s.User), "webhook", webhook.Connection{Secret: secret})
 
 	server := pgtest.StartServer(t)
 	dsn, password, wrong := server.Database(t), canary("password"), canary("wrong")
@@ -153,7 +153,7 @@ destinations:
   - {name: company, connector: datastream, hidden: true, settings: {url: %q, concurrency: 1}}
   - {name: numbers, connector: duckdb, hidden: true, map: '{n: (.secret | tonumber)}', settings: {path: numbers.duckdb}}
 `, echo.URL))
-	in := s.Install("hooks", "u1", p.timing)
+	in := s.Install("hooks", s.User, p.timing)
 	p.ids = append(p.ids, in.ID)
 	p.secrets["webhook URL"] = path.Base(in.HookURL)
 	n := 0
@@ -216,7 +216,7 @@ func (p *privacy) polls() {
 	sh := sandbox.New(sandbox.Options{Products: 300, AccessToken: token, ClientSecret: secret})
 	server := httptest.NewServer(sh)
 	t.Cleanup(func() { sh.Close(); server.Close() })
-	s.Connect(vault.User("u1"), "shopify", shopify.Connection{Shop: sh.Domain(), AccessToken: token, ClientSecret: secret, AdminURL: server.URL})
+	s.Connect(vault.User(s.User), "shopify", shopify.Connection{Shop: sh.Domain(), AccessToken: token, ClientSecret: secret, AdminURL: server.URL})
 	s.Define(`
 name: products
 source:
@@ -227,7 +227,7 @@ source:
 destinations:
   - {name: warehouse, connector: duckdb, hidden: true, settings: {path: products.duckdb}}
 `)
-	in := s.Install("products", "u1", p.timing)
+	in := s.Install("products", s.User, p.timing)
 	p.ids = append(p.ids, in.ID)
 	sh.SetFaults(sandbox.Faults{ServerError: 0.3, Throttle: 0.2, Truncate: 0.3})
 	s.Await(in.ID, time.Minute, "failures", func(st workflows.Status) bool { return st.Streams[0].Failure != nil })
@@ -297,7 +297,7 @@ func (p *privacy) look() {
 	}
 	p.seen.WriteString(s.Logs())
 	seen := p.seen.String()
-	for _, known := range []string{"hooks/u1", "tributary_receiver_accepted_requests_total", "TributaryHealth", "the endpoint answered 422", "PostgreSQL", "level=DEBUG", `"refused"`, "**"} {
+	for _, known := range []string{"hooks/" + s.User, "tributary_receiver_accepted_requests_total", "TributaryHealth", "the endpoint answered 422", "PostgreSQL", "level=DEBUG", `"refused"`, "**"} {
 		if !strings.Contains(seen, known) {
 			t.Errorf("what can be seen lacks %q: the test looks in the wrong place", known)
 		}

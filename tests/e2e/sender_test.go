@@ -21,12 +21,43 @@ type sender struct {
 	url   string
 	acked tally
 	last  map[string]thing // by key
-	// refused counts answers other than 200, by status.
+	// refused counts answers other than 200, by status; 0 = no answer.
 	refused map[int]int
+
+	stop func()
+	busy sync.WaitGroup
 }
 
-func newSender(url string) *sender {
-	return &sender{url: url, acked: tally{}, last: map[string]thing{}, refused: map[int]int{}}
+// startSending starts n senders, each with choices of its own by the seed. They end with finish or with the test.
+func startSending(t *testing.T, url string, seed uint64, n int, pause time.Duration, size int) *sender {
+	s := &sender{url: url, acked: tally{}, last: map[string]thing{}, refused: map[int]int{}}
+	ctx, stop := context.WithCancel(context.Background())
+	s.stop = stop
+	t.Cleanup(func() { stop(); s.busy.Wait() })
+	for i := range n {
+		rng := rand.New(rand.NewPCG(seed, uint64(10+i)))
+		s.busy.Go(func() { s.run(ctx, rng, fmt.Sprintf("w%d", i), pause, size) })
+	}
+	return s
+}
+
+// finish has what is under way acknowledged, and ends.
+func (s *sender) finish(t *testing.T, within time.Duration) {
+	t.Helper()
+	goOn := s.still(t, within)
+	s.stop()
+	goOn()
+	s.busy.Wait()
+}
+
+// more waits for n more webhooks to be acknowledged.
+func (s *sender) more(t *testing.T, what string, n int) {
+	t.Helper()
+	before, _ := s.acknowledged()
+	eventually(t, time.Minute, what, func() bool {
+		acked, _ := s.acknowledged()
+		return len(acked) >= len(before)+n
+	})
 }
 
 func (s *sender) setURL(url string) {

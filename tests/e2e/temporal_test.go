@@ -3,7 +3,6 @@ package e2e
 import (
 	"context"
 	"fmt"
-	"math/rand/v2"
 	"net"
 	"sync"
 	"testing"
@@ -30,10 +29,10 @@ func TestTemporalRestarts(t *testing.T) {
 		s.TaskTime = 2 * time.Second
 	})
 	dsn := pgtest.Database(t)
-	s.Connect(vault.User("u1"), "webhook", webhook.Connection{Secret: hookSecret})
+	s.Connect(vault.User(s.User), "webhook", webhook.Connection{Secret: hookSecret})
 	s.Connect(vault.Operator, "postgres", postgres.Connection{URL: dsn})
 	sh, conn := shop(t, sandbox.Options{Products: 200})
-	s.Connect(vault.User("u1"), "shopify", conn)
+	s.Connect(vault.User(s.User), "shopify", conn)
 	s.Define(`
 name: hooks
 source:
@@ -55,42 +54,29 @@ destinations:
   - {name: warehouse, connector: postgres, hidden: true, mode: append, settings: {table: products}}
 `)
 	timing := workflows.Timing{Events: 60, Heartbeat: 2 * time.Second, Backoff: 50 * time.Millisecond, MaxBackoff: 500 * time.Millisecond, ChunkRecords: 60}
-	hooks := s.Install("hooks", "u1", timing)
-	products := s.Install("products", "u1", timing)
+	hooks := s.Install("hooks", s.User, timing)
+	products := s.Install("products", s.User, timing)
 
 	ctx, stop := context.WithCancel(context.Background())
 	var busy sync.WaitGroup
 	t.Cleanup(func() { stop(); busy.Wait() })
-	load := newSender(hooks.HookURL)
-	for i := range 3 {
-		busy.Go(func() {
-			load.run(ctx, rand.New(rand.NewPCG(1, uint64(i))), fmt.Sprintf("w%d", i), 30*time.Millisecond, 900)
-		})
-	}
+	load := startSending(t, hooks.HookURL, 1, 3, 30*time.Millisecond, 900)
 	busy.Go(func() {
 		for ctx.Err() == nil {
 			sh.Create(sandbox.Products)
 			rest(ctx, 100*time.Millisecond)
 		}
 	})
-	more := func(what string, n int) {
-		t.Helper()
-		before, _ := load.acknowledged()
-		eventually(t, time.Minute, what, func() bool {
-			acked, _ := load.acknowledged()
-			return len(acked) >= len(before)+n
-		})
-	}
 	for range 3 {
-		more("webhooks while Temporal runs", 40)
+		load.more(t, "webhooks while Temporal runs", 40)
 		temporal.kill()
-		more("webhooks while Temporal is dead", 40) // the journal needs no Temporal
+		load.more(t, "webhooks while Temporal is dead", 40) // the journal needs no Temporal
 		temporal = spawn(t, server)
 		s.Await(hooks.ID, time.Minute, "delivery goes on", func(st workflows.Status) bool {
 			return time.Since(st.ReceivedAt) < 5*time.Second && st.Delivered > 0
 		})
 	}
-	load.still(t, time.Minute)
+	load.finish(t, time.Minute)
 	stop()
 	busy.Wait()
 	acked, _ := load.acknowledged()

@@ -83,7 +83,7 @@ func TestUninstallEndsWhateverIsDown(t *testing.T) {
 				}
 			}
 			// It can be installed again, also where the catalog was never told.
-			again := l.s.Install("customers", "u1", leavingTiming)
+			again := l.s.Install("customers", l.s.User, leavingTiming)
 			if again.Epoch == l.in.Epoch {
 				t.Error("the same epoch again")
 			}
@@ -120,7 +120,7 @@ func newLeaving(t *testing.T) *leaving {
 	server := httptest.NewServer(l.shop)
 	t.Cleanup(func() { l.shop.Close(); server.Close() })
 	l.app = proxyTo(t, server.Listener.Addr().String())
-	l.s.Connect(vault.User("u1"), "shopify", shopify.Connection{Shop: l.shop.Domain(), AccessToken: l.shop.AccessToken(), ClientSecret: l.shop.ClientSecret(),
+	l.s.Connect(vault.User(l.s.User), "shopify", shopify.Connection{Shop: l.shop.Domain(), AccessToken: l.shop.AccessToken(), ClientSecret: l.shop.ClientSecret(),
 		AdminURL: "http://" + l.app.Listen})
 	l.s.Connect(vault.Operator, "postgres", postgres.Connection{URL: through(t, l.dsn, l.to.Listen)})
 	l.s.Define(`
@@ -129,7 +129,7 @@ source: {connector: shopify, trigger: realtime, streams: [customers]}
 destinations:
   - {name: warehouse, connector: postgres, hidden: true, mode: append}
 `)
-	l.in = l.s.Install("customers", "u1", leavingTiming)
+	l.in = l.s.Install("customers", l.s.User, leavingTiming)
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	if _, err := l.s.Update(ctx, l.s.Client, l.in.ID, workflows.PauseUpdate, "", workflows.PauseRequest{}); err != nil {

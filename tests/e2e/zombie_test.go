@@ -44,7 +44,7 @@ func TestZombies(t *testing.T) {
 			t.Parallel()
 			z := newZombie(t, server)
 			z.send("one", 1)
-			z.s.Await(z.in.ID, time.Minute, "the first record", stack.Settled(1))
+			z.settled("the first record")
 			z.countEffects()
 
 			held := z.gate.hold(c.word, "COMMIT\x00", "ROLLBACK\x00")
@@ -60,10 +60,10 @@ func TestZombies(t *testing.T) {
 			close(held.released)
 			z.first.signal(syscall.SIGCONT)
 			within(t, time.Minute, "the zombie's last word", held.ended)
-			z.s.Await(z.in.ID, time.Minute, "settled", func(st workflows.Status) bool { return st.Lag == 0 && st.Delivered == st.Received })
+			z.settled("both attempts")
 
 			z.send("last", 4)
-			z.s.Await(z.in.ID, time.Minute, "settled", func(st workflows.Status) bool { return st.Lag == 0 && st.Delivered == st.Received })
+			z.settled("the last record")
 			if n := count(t, z.dsn, `SELECT count(*) FROM (SELECT id FROM effects GROUP BY id HAVING count(*) > 1) again`); n != 0 {
 				t.Errorf("%d records took effect more than once", n)
 			}
@@ -85,6 +85,7 @@ type zombie struct {
 	first *child
 	gate  *gate
 	dsn   string
+	sent  int64
 }
 
 // newZombie installs a lane in upsert mode that writes through a gate. The receiver is the test's, the workers are children.
@@ -99,11 +100,11 @@ func newZombie(t *testing.T, server *pgtest.Server) *zombie {
 	host, port, _ := net.SplitHostPort(z.gate.address)
 	number, _ := strconv.Atoi(port)
 
-	z.s = stack.OpenStores(t)
+	z.s = stack.OpenStores(t, func(s *stack.Setup) { s.TaskTime = time.Second })
 	if z.s.Receiver, err = z.s.StartReceiver(context.Background(), z.s.Client); err != nil {
 		t.Fatal(err)
 	}
-	z.s.Connect(vault.User("u1"), "webhook", webhook.Connection{Secret: hookSecret})
+	z.s.Connect(vault.User(z.s.User), "webhook", webhook.Connection{Secret: hookSecret})
 	z.s.Connect(vault.Operator, "postgres", postgres.Connection{Host: host, Port: number, Database: pg.Database, User: pg.User, Password: pg.Password, SSLMode: "disable"})
 	z.s.Define(`
 name: hooks
@@ -117,7 +118,7 @@ destinations:
 `)
 	z.role = role{Worker: true, Config: z.s.Config, Temporal: z.s.Temporal}
 	z.first = spawn(t, z.role)
-	z.in = z.s.Install("hooks", "u1", workflows.Timing{Heartbeat: time.Second, Backoff: 50 * time.Millisecond, MaxBackoff: 500 * time.Millisecond})
+	z.in = z.s.Install("hooks", z.s.User, workflows.Timing{Heartbeat: time.Second, Backoff: 50 * time.Millisecond, MaxBackoff: 500 * time.Millisecond})
 	return z
 }
 
@@ -128,6 +129,13 @@ func (z *zombie) send(id string, n int) {
 	if err != nil || status != http.StatusOK {
 		z.t.Fatalf("%s: %d %v", id, status, err)
 	}
+	z.sent++
+}
+
+// settled waits until all that was sent is delivered.
+func (z *zombie) settled(what string) {
+	z.t.Helper()
+	z.s.Await(z.in.ID, time.Minute, what, stack.Settled(z.sent))
 }
 
 // countEffects has the database note each time that a record changes the table from now on.
@@ -157,7 +165,7 @@ func (z *zombie) secondWaits() {
 // secondIsDone returns when the second attempt has written, and a newer record after it.
 func (z *zombie) secondIsDone() {
 	z.t.Helper()
-	z.s.Await(z.in.ID, time.Minute, "the second attempt", stack.Settled(2))
+	z.settled("the second attempt")
 	z.send("three", 3)
-	z.s.Await(z.in.ID, time.Minute, "a newer record", stack.Settled(3))
+	z.settled("a newer record")
 }

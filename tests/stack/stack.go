@@ -52,6 +52,8 @@ type Stack struct {
 	Client client.Client
 	// Temporal is the address of the Temporal Service that it uses.
 	Temporal string
+	// User is one that no other stack has: stacks share a namespace, where installations are named for their users.
+	User     string
 	Files    *duckdb.Files
 	Worker   *engine.Worker
 	Receiver *engine.Receiver
@@ -121,7 +123,7 @@ func open(t testing.TB, setup Setup) *Stack {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &Stack{t: t, Files: files, Temporal: setup.Temporal, logs: &syncBuffer{}, taskTime: setup.TaskTime}
+	s := &Stack{t: t, Files: files, Temporal: setup.Temporal, User: "u-" + uuid.NewString()[:8], logs: &syncBuffer{}, taskTime: setup.TaskTime}
 	if s.Temporal == "" {
 		s.Temporal = Temporal(t)
 	}
