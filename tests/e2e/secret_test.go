@@ -3,12 +3,14 @@ package e2e
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"io"
 	"io/fs"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -21,11 +23,9 @@ import (
 	"testing"
 	"time"
 
-	"crypto/rand"
-	"log/slog"
-
 	"github.com/jackc/pgx/v5"
 	"go.temporal.io/api/enums/v1"
+	"go.temporal.io/sdk/converter"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 
@@ -353,11 +353,11 @@ func (p *privacy) histories(ctx context.Context, id string) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		var answer any
+		var answer converter.RawValue
 		if err := v.Get(&answer); err != nil {
 			t.Fatal(err)
 		}
-		fmt.Fprintf(&p.seen, "%v\n", answer)
+		p.seen.Write(answer.Payload().Data)
 	}
 	runs := 0
 	for run := d.WorkflowExecutionInfo.Execution.RunId; run != ""; runs++ {

@@ -53,13 +53,12 @@ func rowsOf(t *testing.T, dsn, table, id string) tally {
 	}
 	defer c.Close(ctx)
 	rows, err := c.Query(ctx, "SELECT "+id+", sha256(convert_to(data::text, 'UTF8')) FROM "+pgx.Identifier{table}.Sanitize())
-	if err != nil {
-		t.Fatal(err)
-	}
 	out := tally{}
 	var name string
 	var sum []byte
-	_, err = pgx.ForEachRow(rows, []any{&name, &sum}, func() error { out[thing{name, [32]byte(sum)}]++; return nil })
+	if err == nil {
+		_, err = pgx.ForEachRow(rows, []any{&name, &sum}, func() error { out[thing{name, [32]byte(sum)}]++; return nil })
+	}
 	var pg *pgconn.PgError
 	if errors.As(err, &pg) && pg.Code == "42P01" {
 		return out // the table is made by the first write
