@@ -42,6 +42,8 @@ type InstallRequest struct {
 	Name string
 	// Timing is for tests.
 	Timing workflows.Timing
+	// TaskTime is how long a worker that took a workflow task is waited for; 0 = Temporal's own 10 s. It is for tests.
+	TaskTime time.Duration
 	// Progress, when set, is told what is being waited for.
 	Progress func(string)
 }
@@ -117,7 +119,7 @@ func (e *Engine) Install(ctx context.Context, c client.Client, req InstallReques
 func (e *Engine) startOptions(id string, req InstallRequest) client.StartWorkflowOptions {
 	sum := sha256.Sum256([]byte(req.User))
 	return client.StartWorkflowOptions{
-		ID: id, TaskQueue: e.Config.taskQueue(),
+		ID: id, TaskQueue: e.Config.taskQueue(), WorkflowTaskTimeout: req.TaskTime,
 		WorkflowIDConflictPolicy:                 enums.WORKFLOW_ID_CONFLICT_POLICY_FAIL,
 		WorkflowExecutionErrorWhenAlreadyStarted: true,
 		// One user's backlog does not delay another's: tasks are dealt out by user.

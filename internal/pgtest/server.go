@@ -129,7 +129,7 @@ func (s *Server) guard() error {
 		return err
 	}
 	defer end.Close()
-	const script = `trap "" PIPE; mkdir -m 700 "$2" && echo made; read -r _
+	const script = `trap "" PIPE; mkdir -m 700 "$2" || exit; echo made; read -r _
 		while [ -e "$2" ]; do "$1" -D "$2/data" -w -m immediate stop; rm -rf "$2" || sleep 0.1; done`
 	s.reaper = s.command("/bin/sh", "-c", script, "reaper", filepath.Join(s.bin, "pg_ctl"), s.dir)
 	s.reaper.Dir = "/"

@@ -16,6 +16,7 @@ import (
 	"github.com/google/uuid"
 	"go.temporal.io/sdk/client"
 
+	"tributary/connectors"
 	"tributary/connectors/builtin"
 	"tributary/connectors/duckdb"
 	"tributary/internal/devserver"
@@ -48,16 +49,34 @@ func Temporal(t testing.TB) string {
 // Stack is a running Tributary.
 type Stack struct {
 	*engine.Engine
-	Client   client.Client
+	Client client.Client
+	// Temporal is the address of the Temporal Service that it uses.
+	Temporal string
+	// User is one that no other stack has: stacks share a namespace, where installations are named for their users.
+	User     string
 	Files    *duckdb.Files
 	Worker   *engine.Worker
 	Receiver *engine.Receiver
 	t        testing.TB
 	logs     *syncBuffer
+	taskTime time.Duration
+}
+
+// Setup is what a stack is made of.
+type Setup struct {
+	engine.Config
+	// Temporal is the address of a Temporal Service; "" = that of Temporal.
+	Temporal string
+	// Connectors are there beside the builtin ones.
+	Connectors []connectors.Definition
+	// LogLevel is the least severe level that is logged.
+	LogLevel slog.Level
+	// TaskTime is how long a worker that took a workflow task is waited for; 0 = Temporal's own 10 s.
+	TaskTime time.Duration
 }
 
 // Option changes a stack before it starts.
-type Option func(*engine.Config)
+type Option func(*Setup)
 
 // Start starts worker and receiver; the test's end stops them.
 func Start(t testing.TB, options ...Option) *Stack {
@@ -87,28 +106,32 @@ func OpenStores(t testing.TB, options ...Option) *Stack {
 	cfg.KeyFile = filepath.Join(dir, "key.json")
 	cfg.AllowNetworks = engine.DevNetworks()
 	cfg.TaskQueue = "test-" + uuid.NewString()
+	setup := Setup{Config: cfg, LogLevel: slog.LevelWarn}
 	for _, o := range options {
-		o(&cfg)
+		o(&setup)
 	}
-	if err := vault.GenerateKeyFile(cfg.KeyFile); err != nil {
+	if err := vault.GenerateKeyFile(setup.KeyFile); err != nil {
 		t.Fatal(err)
 	}
-	return open(t, cfg)
+	return open(t, setup)
 }
 
-func open(t testing.TB, cfg engine.Config) *Stack {
+func open(t testing.TB, setup Setup) *Stack {
 	t.Helper()
 	ctx := context.Background()
-	registry, files, err := builtin.New()
+	registry, files, err := builtin.New(setup.Connectors...)
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &Stack{t: t, Files: files, logs: &syncBuffer{}}
-	logger := slog.New(slog.NewTextHandler(s.logs, &slog.HandlerOptions{Level: slog.LevelWarn}))
-	if s.Engine, err = engine.Open(ctx, cfg, registry, logger); err != nil {
+	s := &Stack{t: t, Files: files, Temporal: setup.Temporal, User: "u-" + uuid.NewString()[:8], logs: &syncBuffer{}, taskTime: setup.TaskTime}
+	if s.Temporal == "" {
+		s.Temporal = Temporal(t)
+	}
+	logger := slog.New(slog.NewTextHandler(s.logs, &slog.HandlerOptions{Level: setup.LogLevel}))
+	if s.Engine, err = engine.Open(ctx, setup.Config, registry, logger); err != nil {
 		t.Fatal(err)
 	}
-	if s.Client, err = engine.Dial(ctx, Temporal(t), logger); err != nil {
+	if s.Client, err = engine.Dial(ctx, s.Temporal, logger); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
@@ -129,7 +152,7 @@ func open(t testing.TB, cfg engine.Config) *Stack {
 	return s
 }
 
-// Logs is what was logged so far, warnings and worse.
+// Logs is what was logged so far.
 func (s *Stack) Logs() string { return s.logs.String() }
 
 // Define parses and saves an integration file.
@@ -173,7 +196,7 @@ func (s *Stack) Install(integration, user string, timing ...workflows.Timing) en
 	s.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	req := engine.InstallRequest{Integration: integration, User: user}
+	req := engine.InstallRequest{Integration: integration, User: user, TaskTime: s.taskTime}
 	if len(timing) > 0 {
 		req.Timing = timing[0]
 	}
