@@ -13,6 +13,7 @@ import (
 // worst moment: the client may be long dead when the server hears it.
 type gate struct {
 	address string
+	closed  chan struct{} // by the test's end
 
 	mu   sync.Mutex
 	word []byte // waited for; nil = none
@@ -34,9 +35,9 @@ func newGate(t *testing.T, upstream string) *gate {
 	if err != nil {
 		t.Fatal(err)
 	}
-	g := &gate{address: l.Addr().String()}
+	g := &gate{address: l.Addr().String(), closed: make(chan struct{})}
 	var open sync.WaitGroup
-	t.Cleanup(func() { l.Close(); open.Wait() })
+	t.Cleanup(func() { close(g.closed); l.Close(); open.Wait() })
 	open.Go(func() {
 		for {
 			client, err := l.Accept()
@@ -95,7 +96,10 @@ func (g *gate) forward(server io.Writer, client io.Reader) {
 		n, err := client.Read(b)
 		if c := g.take(b[:n]); c != nil {
 			close(c.caught)
-			<-c.released
+			select {
+			case <-c.released:
+			case <-g.closed:
+			}
 			held = c
 		}
 		if _, failed := server.Write(b[:n]); failed != nil || err != nil {
