@@ -41,6 +41,7 @@ const flushTime = 10 * time.Second
 
 // StartReceiver opens the journal and starts the webhook server and the forwarder.
 func (e *Engine) StartReceiver(ctx context.Context, c client.Client) (_ *Receiver, err error) {
+	collectLess()
 	j, err := journal.Open(e.Config.Journal, journal.Options{MaxBytes: e.Config.JournalBytes, Logger: e.Log})
 	if err != nil {
 		return nil, err

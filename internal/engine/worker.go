@@ -31,6 +31,7 @@ func (c Config) taskQueue() string { return or(c.TaskQueue, workflows.TaskQueue)
 
 // StartWorker starts a worker and the janitor.
 func (e *Engine) StartWorker(ctx context.Context, c client.Client) (*Worker, error) {
+	collectLess()
 	if err := ensureAttributes(ctx, c); err != nil {
 		return nil, err
 	}
