@@ -121,6 +121,7 @@ func (b *bench) webhookFloor(ctx context.Context, name string, l load) (d delive
 		return d, err
 	}
 	l.address, l.paths, d.count = c.Address, []string{"/"}, l.count
+	b.say("  floor: %d webhooks", l.count)
 	if d.sent, err = l.run(ctx); err != nil {
 		return d, err
 	}
@@ -162,6 +163,7 @@ destinations:
 `, eventName, table)); err != nil {
 		return d, err
 	}
+	b.say("  engine: installing %d times", installations)
 	installed, err := w.install(ctx, "hooks", 0, installations)
 	if err != nil {
 		return d, err
@@ -178,9 +180,11 @@ destinations:
 	if err != nil {
 		return d, err
 	}
+	b.say("  engine: %d webhooks", l.count)
 	if d.sent, err = l.run(ctx); err != nil {
 		return d, w.explain(err)
 	}
+	b.say("  engine: all are acknowledged, rows are being written")
 	if err := await(ctx, int64(l.count), deliveryTime, b.db.settled); err != nil {
 		return d, w.explain(err)
 	}
