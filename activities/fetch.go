@@ -99,17 +99,35 @@ func (f *fetching) run(ctx context.Context) (err error) {
 		}
 	}()
 	until := time.Now().Add(f.in.Time)
-	defer f.leaveSlot(ctx)
-	for f.records < f.in.Records && f.bytes < f.in.Bytes && time.Now().Before(until) {
-		if err := f.budget(ctx); err != nil {
-			return err
+	defer f.leaveSlot(ctx) // when the last page has come
+	ctx, cancel := context.WithCancel(ctx)
+	var next *asked // is being read while the page before it is taken and sealed
+	defer func() {
+		cancel()
+		if next != nil {
+			<-next.done
 		}
-		page, err := f.page(ctx, source)
+	}()
+	for next != nil || f.room(0, 0) && time.Now().Before(until) {
+		if next == nil {
+			next = f.ask(ctx, source)
+		}
+		<-next.done
+		page, err := next.page, next.err
+		next = nil
 		if f.smaller(err) {
 			continue
 		}
 		if err != nil {
 			return err
+		}
+		f.cursor = page.Cursor
+		var size int64
+		for i := range page.Records {
+			size += int64(len(page.Records[i].Data))
+		}
+		if page.More && f.room(len(page.Records), size) && time.Now().Before(until) {
+			next = f.ask(ctx, source)
 		}
 		f.take(page)
 		if f.builder.Bytes() >= segmentBytes || f.builder.Len() >= segmentRecords {
@@ -122,6 +140,30 @@ func (f *fetching) run(ctx context.Context) (err error) {
 		}
 	}
 	return nil
+}
+
+// room reports whether the chunk may hold more after so many records and bytes besides those that it has.
+func (f *fetching) room(records int, bytes int64) bool {
+	return f.records+records < f.in.Records && f.bytes+bytes < f.in.Bytes
+}
+
+// asked is a page that is being read.
+type asked struct {
+	done chan struct{} // closed when the rest is there
+	page connectors.Page
+	err  error
+}
+
+// ask starts to read the page at the cursor. Until it is done, neither cursor nor limit may change.
+func (f *fetching) ask(ctx context.Context, source connectors.Source) *asked {
+	a := &asked{done: make(chan struct{})}
+	go func() {
+		defer close(a.done)
+		if a.err = f.budget(ctx); a.err == nil {
+			a.page, a.err = f.page(ctx, source)
+		}
+	}()
+	return a
 }
 
 // resume loads where to go on: where a killed attempt got to, or where the workflow says.
@@ -244,7 +286,6 @@ func (f *fetching) take(page connectors.Page) {
 	if !page.OverlapFrom.IsZero() {
 		f.overlap.forget(page.OverlapFrom)
 	}
-	f.cursor = page.Cursor
 	f.unsealed.pages++
 	f.unsealed.more = page.More
 }

@@ -132,7 +132,7 @@ func (t Timing) withDefaults() Timing {
 	or(&t.Install, time.Minute)
 	or(&t.ChunkTime, 10*time.Second)
 	if t.ChunkRecords == 0 {
-		t.ChunkRecords = 50_000
+		t.ChunkRecords = 25_000 // the next chunk is read while one is written; only the last write has nothing beside it
 	}
 	if t.ChunkBytes == 0 {
 		t.ChunkBytes = 32 << 20

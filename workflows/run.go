@@ -174,7 +174,6 @@ func (r *run) take(raw converter.RawValue) {
 // start runs an activity; done is called with its future when it ends, however it ends.
 func (r *run) start(name, summary string, input any, o workflow.ActivityOptions, done func(workflow.Future)) {
 	o.Summary = summary
-	o.DisableEagerExecution = true
 	r.open++
 	r.selector.AddFuture(workflow.ExecuteActivity(workflow.WithActivityOptions(r.ctx, o), name, input), func(f workflow.Future) {
 		r.open--

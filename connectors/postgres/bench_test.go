@@ -15,9 +15,9 @@ import (
 	"tributary/internal/pgtest"
 )
 
-// benchBatch makes a batch of 50,000 records with payloads of 495 bytes and keys in no order.
-func benchBatch(mode connectors.Mode, first int) connectors.Batch {
-	b := batch(mode, "products", first, 50_000)
+// benchBatch makes a batch of n records with payloads of 495 bytes and keys in no order.
+func benchBatch(mode connectors.Mode, first, n int) connectors.Batch {
+	b := batch(mode, "products", first, n)
 	payload := []byte(`{"p": "` + strings.Repeat("abcdefgh", 60) + `xxxxxx"}`)
 	for i := range b.Records {
 		r := &b.Records[i]
@@ -52,7 +52,7 @@ func benchDestination(b *testing.B, mode connectors.Mode) {
 	n := 0
 	for b.Loop() {
 		b.StopTimer()
-		batch := benchBatch(mode, n)
+		batch := benchBatch(mode, n, 50_000)
 		b.StartTimer()
 		if _, err := d.Write(context.Background(), batch); err != nil {
 			b.Fatal(err)
@@ -81,7 +81,7 @@ func benchFloor(b *testing.B, mode connectors.Mode) {
 	n := 0
 	for b.Loop() {
 		b.StopTimer()
-		records := benchBatch(mode, n).Records
+		records := benchBatch(mode, n, 50_000).Records
 		b.StartTimer()
 		for len(records) > 0 {
 			part := records[:5_000]
@@ -107,4 +107,30 @@ func benchFloor(b *testing.B, mode connectors.Mode) {
 		}
 	}
 	rate(b, n)
+}
+
+// BenchmarkFew measures small batches, such as those of an installation to which little comes.
+func BenchmarkFew(b *testing.B) {
+	u, err := url.Parse(pgtest.Database(b))
+	if err != nil {
+		b.Fatal(err)
+	}
+	u.RawQuery = "sslmode=disable"
+	d, err := postgres.Definition().OpenDestination(connectors.Config{Connection: fmt.Appendf(nil, `{"url": %q}`, u.String()), Mode: connectors.Append, Env: loopback})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer d.Close()
+	first := 0
+	for _, n := range []int{1, 10, 100, 250, 500} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			for b.Loop() {
+				batch := benchBatch(connectors.Append, first, n)
+				first += n
+				if _, err := d.Write(context.Background(), batch); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
 }

@@ -9,9 +9,16 @@ import (
 	"tributary/internal/pgtest"
 )
 
-// What the database itself has against a row rejects that row only, and no reason quotes it.
+// What the database itself has against a row rejects that row only, and no reason quotes it: in a small batch, whose rows go as arrays, and in a
+// large one, whose rows are copied.
 func TestRowsRefusedByTheDatabase(t *testing.T) {
 	t.Parallel()
+	for name, n := range map[string]int{"few": 20, "many": 600} {
+		t.Run(name, func(t *testing.T) { t.Parallel(); rowsRefused(t, n) })
+	}
+}
+
+func rowsRefused(t *testing.T, n int) {
 	dsn := pgtest.Database(t)
 	d := opened(t, connection(t, dsn), postgres.Settings{}, connectors.ModeUpsert)
 	write(t, d, batch(connectors.ModeUpsert, "orders", 0, 1))
@@ -21,7 +28,7 @@ func TestRowsRefusedByTheDatabase(t *testing.T) {
 		`CREATE TRIGGER refuse BEFORE INSERT ON orders FOR EACH ROW EXECUTE FUNCTION refuse()`,
 		`CREATE FUNCTION regret() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN IF NEW._key = 'key13' THEN RAISE 'not % canary', NEW.data; END IF; RETURN NEW; END $$`,
 		`CREATE CONSTRAINT TRIGGER regret AFTER INSERT ON orders DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION regret()`)
-	b := batch(connectors.ModeUpsert, "orders", 1, 20)
+	b := batch(connectors.ModeUpsert, "orders", 1, n)
 	b.Records[3].Data = []byte(`{"canary": 1}`)
 	b.Records[4].Data = []byte(`nonsense canary`)
 	b.Records[5].Data = []byte(strings.Repeat("[", 100_000) + strings.Repeat("]", 100_000)) // deeper than the server's stack
@@ -44,13 +51,13 @@ func TestRowsRefusedByTheDatabase(t *testing.T) {
 			}
 		}
 	}
-	if n := len(rows(t, dsn)); n != 16 {
-		t.Fatalf("%d rows, want 16", n)
+	if got, want := len(rows(t, dsn)), n-4; got != want {
+		t.Fatalf("%d rows, want %d", got, want)
 	}
 
 	// What would refuse every row is no fault of the rows.
 	exec(t, session(t, dsn), `ALTER TABLE orders ADD COLUMN needed int`, `UPDATE orders SET needed = 1`, `ALTER TABLE orders ALTER needed SET NOT NULL`)
-	_, err := d.Write(t.Context(), batch(connectors.ModeUpsert, "orders", 21, 5))
+	_, err := d.Write(t.Context(), batch(connectors.ModeUpsert, "orders", n+1, 5))
 	wantError(t, err, connectors.Invalid, `"needed"`)
 }
 

@@ -242,3 +242,40 @@ func write(t *testing.T, d connectors.Destination, b connectors.Batch) {
 		}
 	}
 }
+
+// Rows arrive as they were whichever way they go: a few as arrays in the statement, many by COPY.
+func TestFewAndManyRowsArriveAlike(t *testing.T) {
+	t.Parallel()
+	const n = 300 // more than go as arrays
+	dsn := pgtest.Database(t)
+	odd := []connectors.Record{
+		{ID: `a"b\c`, Key: `{x,"y"}`, Data: []byte(`{"quote": "\"", "path": "\\", "space":  [1 ,2]}`), Version: -1},
+		{ID: "NULL", Key: "", Data: []byte("\n[\t\"NULL\", null]  "), Version: 1 << 62},
+		{ID: "empty", Key: "k", Op: connectors.Delete, OccurredAt: time.Date(1, 1, 1, 0, 0, 0, 1000, time.UTC), ReceivedAt: time.Date(2026, 5, 4, 3, 2, 1, 123456000, time.UTC)},
+		{ID: "é\u2028💥", Key: "'; --", Data: []byte(`"💥"`), OccurredAt: time.Date(9999, 12, 31, 23, 59, 59, 0, time.FixedZone("", 3600))},
+	}
+	for name, size := range map[string]int{"few": len(odd), "many": n} {
+		b := batch(connectors.Append, "orders", 0, size)
+		for i, r := range odd {
+			r.Stream, r.Ordinal = "orders", int64(i)
+			if r.Op == "" {
+				r.Op = connectors.Upsert
+			}
+			b.Records[i] = r
+		}
+		b.Lane = name
+		write(t, opened(t, connection(t, dsn), postgres.Settings{Table: name}, connectors.Append), b)
+	}
+	var same int
+	const columns = `_installation, _stream, _id, _key, _op, _version, _occurred_at, _received_at, _ordinal, data::text`
+	err := session(t, dsn).QueryRow(t.Context(), `SELECT count(*) FROM (SELECT `+columns+` FROM few INTERSECT SELECT `+columns+` FROM many) t`).Scan(&same)
+	if err != nil || same != len(odd) {
+		t.Fatalf("%d rows of %d are the same, %v", same, len(odd), err)
+	}
+	for _, r := range odd {
+		var data string
+		if err := session(t, dsn).QueryRow(t.Context(), `SELECT coalesce(data::text, '') FROM few WHERE _id = $1`, r.ID).Scan(&data); err != nil || data != string(r.Data) {
+			t.Errorf("%q became %q, %v", r.Data, data, err)
+		}
+	}
+}

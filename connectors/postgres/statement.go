@@ -171,6 +171,12 @@ func (t *ledgerTx) Rejected(ctx context.Context, b *connectors.Batch) (map[int64
 }
 
 func (t *ledgerTx) Insert(ctx context.Context, name string, b *connectors.Batch, rows []table.Row) error {
+	if few(rows) {
+		if _, err := t.Exec(ctx, insert(t.schema, name, b.Mode, fromArrays), append([]any{b.Installation}, arrays(rows)...)...); err != nil {
+			return t.refused("insert into "+t.own(name), err)
+		}
+		return nil
+	}
 	if t.lots == 0 {
 		if _, err := t.Exec(ctx, createStage); err != nil {
 			return t.failed(creatingStage, err)
@@ -181,21 +187,23 @@ func (t *ledgerTx) Insert(ctx context.Context, name string, b *connectors.Batch,
 	if err != nil {
 		return t.refused("copy rows", err)
 	}
-	if _, err := t.Exec(ctx, insert(t.schema, name, b.Mode), b.Installation, int32(t.lots)); err != nil {
+	if _, err := t.Exec(ctx, insert(t.schema, name, b.Mode, fromStage), b.Installation, int32(t.lots)); err != nil {
 		return t.refused("insert into "+t.own(name), err)
 	}
 	return nil
 }
 
-// insert is the statement that moves the staged rows of a lot into their table. Upsert keeps the record that package table says (I5).
-func insert(schema, name string, mode connectors.Mode) string {
+// fromStage names a lot's rows by the parameter behind the installation.
+const fromStage = "pg_temp." + stage + " WHERE lot = $2::int"
+
+// insert is the statement that takes rows from somewhere into their table. Upsert keeps the record that package table says (I5).
+func insert(schema, name string, mode connectors.Mode, from string) string {
 	var columns []string
 	for _, c := range rawLayout(schema, name, mode).columns[1:] {
 		columns = append(columns, c.name)
 	}
 	list := strings.Join(columns, ", ")
-	head := "INSERT INTO " + pgx.Identifier{schema, name}.Sanitize() + " AS t (_installation, " + list + ") SELECT $1::text, " + list +
-		" FROM pg_temp." + stage + " WHERE lot = $2::int"
+	head := "INSERT INTO " + pgx.Identifier{schema, name}.Sanitize() + " AS t (_installation, " + list + ") SELECT $1::text, " + list + " FROM " + from
 	if mode == connectors.Append {
 		return head + " ON CONFLICT (" + appendKey + ") DO NOTHING"
 	}

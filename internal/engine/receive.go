@@ -6,11 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"sync"
 	"time"
 
 	"go.temporal.io/sdk/client"
-	"golang.org/x/sync/errgroup"
 
 	"tributary/connectors"
 	"tributary/connectors/datastream"
@@ -26,14 +24,9 @@ type Receiver struct {
 	// URL and OpsURL are where it listens.
 	URL, OpsURL string
 
-	forwarder  *receiver.Forwarder
-	journal    *journal.Journal
-	stopServer context.CancelFunc
-	stopAll    context.CancelFunc
-	group      *errgroup.Group
-	served     chan struct{}
-	ended      chan struct{}
-	end        sync.Once
+	stop  context.CancelFunc
+	ended chan struct{}
+	err   error // once ended
 }
 
 // flushTime bounds how long a stopping receiver goes on forwarding; what is left stands in its journal.
@@ -41,6 +34,7 @@ const flushTime = 10 * time.Second
 
 // StartReceiver opens the journal and starts the webhook server and the forwarder.
 func (e *Engine) StartReceiver(ctx context.Context, c client.Client) (_ *Receiver, err error) {
+	collectLess()
 	j, err := journal.Open(e.Config.Journal, journal.Options{MaxBytes: e.Config.JournalBytes, Logger: e.Log})
 	if err != nil {
 		return nil, err
@@ -81,35 +75,31 @@ func (e *Engine) StartReceiver(ctx context.Context, c client.Client) (_ *Receive
 	if err != nil {
 		return nil, err
 	}
-	all, stopAll := context.WithCancel(context.Background())
-	serving, stopServer := context.WithCancel(all)
+	serving, stop := context.WithCancel(context.Background())
 	r := &Receiver{
-		URL: "http://" + public.Addr().String(), OpsURL: "http://" + ops.Addr().String(),
-		forwarder: f, journal: j, stopAll: stopAll, stopServer: stopServer, group: new(errgroup.Group), served: make(chan struct{}),
-		ended: make(chan struct{}),
+		URL: "http://" + public.Addr().String(), OpsURL: "http://" + ops.Addr().String(), stop: stop, ended: make(chan struct{}),
 	}
-	over := func() { r.end.Do(func() { close(r.ended) }) }
-	r.group.Go(func() error { defer close(r.served); defer over(); return s.Run(serving) })
-	r.group.Go(func() error {
-		defer over()
-		defer stopServer() // what can not be forwarded must not be acknowledged until the disk is full
-		return f.Run(all)
-	})
+	go func() {
+		defer close(r.ended)
+		err := receiver.Run(serving, s, f, flushTime, e.Log)
+		r.err = errors.Join(err, j.Close())
+	}()
 	return r, nil
 }
 
-// Ended is closed when the server or the forwarder has ended, also when nobody stopped it: half a receiver must not go on. Stop then says why.
+// Ended is closed when the receiver has ended, also when nobody stopped it: half a receiver must not go on. Stop then says why.
 func (r *Receiver) Ended() <-chan struct{} { return r.ended }
 
-// Stop stops accepting, finishes what is in flight, forwards what it can for a moment and closes the journal.
+// Stop stops accepting, finishes what is in flight, forwards what it can for a moment and closes the journal. It waits for that as long
+// as ctx lasts.
 func (r *Receiver) Stop(ctx context.Context) error {
-	r.stopServer()
-	<-r.served
-	fctx, cancel := context.WithTimeout(ctx, flushTime)
-	defer cancel()
-	_ = r.forwarder.Flush(fctx) // what was not taken is found again in the journal
-	r.stopAll()
-	return errors.Join(r.group.Wait(), r.journal.Close())
+	r.stop()
+	select {
+	case <-r.ended:
+		return r.err
+	case <-ctx.Done():
+		return fmt.Errorf("stop the receiver: %w", ctx.Err())
+	}
 }
 
 // opener opens connectors for the receiver.

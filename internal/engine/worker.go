@@ -31,6 +31,7 @@ func (c Config) taskQueue() string { return or(c.TaskQueue, workflows.TaskQueue)
 
 // StartWorker starts a worker and the janitor.
 func (e *Engine) StartWorker(ctx context.Context, c client.Client) (*Worker, error) {
+	collectLess()
 	if err := ensureAttributes(ctx, c); err != nil {
 		return nil, err
 	}
@@ -40,8 +41,11 @@ func (e *Engine) StartWorker(ctx context.Context, c client.Client) (*Worker, err
 		WorkerStopTimeout:           stopTime,
 		// A write may hold a batch of 32 MiB, a fetch a segment: memory is bounded by how many run at once.
 		MaxConcurrentActivityExecutionSize: 32,
-		MaxConcurrentWorkflowTaskPollers:   4,
-		MaxConcurrentActivityTaskPollers:   4,
+		// What a workflow task hands to its own worker starts at once, past the task queue and its fairness: half of the places stay for those
+		// who wait there.
+		MaxConcurrentEagerActivityExecutionSize: 16,
+		MaxConcurrentWorkflowTaskPollers:        4,
+		MaxConcurrentActivityTaskPollers:        4,
 	}
 	if e.Config.Deployment != "" {
 		o.DeploymentOptions = worker.DeploymentOptions{

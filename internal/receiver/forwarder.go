@@ -74,7 +74,7 @@ type ForwarderConfig struct {
 	Metrics  *Metrics
 	Log      *slog.Logger
 
-	// InFlight is how many installations are forwarded to at once. 0 = 64.
+	// InFlight is how many installations are forwarded to at once. 0 = 32.
 	InFlight int
 	// WaitingBytes bounds what is read and not sealed; past it the largest are parked in segments. 0 = 64 MiB.
 	WaitingBytes int64
@@ -87,8 +87,8 @@ type ForwarderConfig struct {
 	SignalTime time.Duration
 	// MinRest and MaxRest bound the growing pause after a signal that must come again. 0 = 50 ms and 15 s.
 	MinRest, MaxRest time.Duration
-	// Gap is how long the next signal to an installation waits after one that brought a crowd, so that load makes larger
-	// batches and not more signals. An installation to which little comes is signalled at once. 0 = 100 ms.
+	// Gap is how long, at most, the next signal to an installation waits after one that brought many records, so that load makes
+	// larger batches and not more signals. An installation to which little comes is signalled at once. 0 = 250 ms.
 	Gap time.Duration
 	// Sweep is how often the tail is moved. 0 = 1 s.
 	Sweep time.Duration
@@ -102,7 +102,8 @@ type Forwarder struct {
 	mu       sync.Mutex
 	queues   map[string]*queue // by epoch; an epoch with nothing to forward has none
 	ready    []*queue          // whose turn comes, in the order of coming
-	inFlight int
+	inFlight int               // with those that pause
+	pace     pace
 	parking  int
 	next     uint64 // the journal index to be read next
 	offset   int64  // bytes read so far
@@ -134,13 +135,13 @@ func NewForwarder(cfg ForwarderConfig) (*Forwarder, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	fill(&cfg.InFlight, 64)
+	fill(&cfg.InFlight, 32)
 	fill(&cfg.WaitingBytes, 64<<20)
 	fill(&cfg.ParkBytes, 64<<20)
 	fill(&cfg.SignalTime, 10*time.Second)
 	fill(&cfg.MinRest, 50*time.Millisecond)
 	fill(&cfg.MaxRest, 15*time.Second)
-	fill(&cfg.Gap, 100*time.Millisecond)
+	fill(&cfg.Gap, 250*time.Millisecond)
 	fill(&cfg.Sweep, time.Second)
 	return &Forwarder{
 		ForwarderConfig: cfg,
@@ -316,37 +317,55 @@ func (f *Forwarder) turn(ctx context.Context, q *queue, seals bool) {
 	if seals {
 		err = f.seal(ctx, q)
 	}
+	start := time.Now()
 	if err == nil {
 		records, err = f.hand(ctx, q)
 	}
+	took := time.Since(start)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	q.sending = false
-	f.inFlight--
+	var pause time.Duration
 	switch {
 	case err == nil:
 		q.failures = 0
+		pause = f.pace.pause(took)
 		f.space(ctx, q, records)
 		f.enqueue(q)
 	case ctx.Err() == nil:
 		f.rest(ctx, q, err)
 	}
+	f.leave(ctx, pause)
 	f.forget(q)
 	f.dispatch(ctx)
 	f.broadcast()
 }
 
-// crowd is how many records in one signal show that more come than can be signalled one by one.
-const crowd = 32
+// leave gives a turn's place to the next one, after a pause. f.mu is held.
+func (f *Forwarder) leave(ctx context.Context, pause time.Duration) {
+	if pause == 0 {
+		f.inFlight--
+		return
+	}
+	time.AfterFunc(pause, func() {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		f.inFlight--
+		f.dispatch(ctx)
+	})
+}
 
-// space lets a queue gather before its next turn when it has just handed over a crowd, unless that could not make the next
-// batch larger. f.mu is held.
+// spacing is how long each record in a signal holds back the next one, up to Gap. From 400 records a second on that is all of Gap.
+const spacing = 2500 * time.Microsecond
+
+// space lets a queue gather before its next turn, the longer the more it has just handed over, unless that could not make the
+// next batch larger. f.mu is held.
 func (f *Forwarder) space(ctx context.Context, q *queue, handed int) {
-	if handed < crowd || len(q.intents) > 0 || len(q.waiting) >= maxIntentRecords {
+	if handed == 0 || len(q.intents) > 0 || len(q.waiting) >= maxIntentRecords {
 		return
 	}
 	q.gathering = true
-	time.AfterFunc(f.Gap, func() {
+	time.AfterFunc(min(time.Duration(handed)*spacing, f.Gap), func() {
 		f.mu.Lock()
 		defer f.mu.Unlock()
 		q.gathering = false

@@ -68,20 +68,20 @@ func TestLoadMakesBatches(t *testing.T) {
 	}
 }
 
-// After a crowd the next signal waits, so that it brings more; that holds back nothing for good, and not a flush's end. Where
+// After many records the next signal waits, so that it brings more; that holds back nothing for good, and not a flush's end. Where
 // little comes, nothing waits.
-func TestCrowdsAreSpaced(t *testing.T) {
+func TestManyRecordsSpaceSignals(t *testing.T) {
 	t.Parallel()
 	var many []string
-	for i := range crowd {
-		many = append(many, fmt.Sprint(i))
+	for i := range 300 * time.Millisecond / spacing {
+		many = append(many, fmt.Sprint(int(i)))
 	}
 	for name, test := range map[string]struct {
 		first []string
 		gap   time.Duration
 	}{
-		"crowd": {many, 300 * time.Millisecond},
-		"few":   {many[1:], time.Hour},
+		"many": {many, 300 * time.Millisecond},
+		"one":  {many[:1], time.Hour},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -103,7 +103,7 @@ func TestCrowdsAreSpaced(t *testing.T) {
 			if len(signals) != 2 {
 				t.Fatalf("%d signals", len(signals))
 			}
-			if gap := signals[1].Sub(signals[0]); name == "crowd" && gap < test.gap {
+			if gap := signals[1].Sub(signals[0]); name == "many" && gap < test.gap {
 				t.Errorf("the next signal came after %s", gap)
 			}
 			x.idle(t, l)

@@ -112,6 +112,9 @@ func pack(waiting []entry) (builders map[string]*segment.Builder, streams []stri
 			b := builders[records[i].Stream]
 			if b == nil {
 				b = segment.NewBuilder()
+				if len(streams) == 0 {
+					b.Grow(sizeOfAll(waiting)) // mostly there is one stream
+				}
 				builders[records[i].Stream] = b
 				streams = append(streams, records[i].Stream)
 			}
@@ -119,6 +122,15 @@ func pack(waiting []entry) (builders map[string]*segment.Builder, streams []stri
 		}
 	}
 	return builders, streams, len(waiting), nil
+}
+
+// sizeOfAll is about what the payloads of one intent take, of those that wait.
+func sizeOfAll(waiting []entry) int {
+	n := 0
+	for i := 0; i < len(waiting) && n < maxIntentBytes; i++ {
+		n += len(waiting[i].body)
+	}
+	return min(n, maxIntentBytes)
 }
 
 // settle makes the intent durable.

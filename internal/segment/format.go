@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"iter"
+	"slices"
 	"time"
 
 	"tributary/connectors"
@@ -54,6 +55,9 @@ type Builder struct {
 
 // NewBuilder returns an empty Builder.
 func NewBuilder() *Builder { return &Builder{} }
+
+// Grow makes room for payloads of so many bytes at once, so that they are not copied again and again as they come.
+func (b *Builder) Grow(bytes int) { b.data = slices.Grow(b.data, bytes) }
 
 // Add copies r, all but its Ordinal, which belongs to the lanes. Times keep their instant to the
 // nanosecond and lose their location.

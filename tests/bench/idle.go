@@ -41,6 +41,7 @@ func (b *bench) idle(ctx context.Context) error {
 	}
 	var heaps []int64
 	for _, reached := range []int{1, sticky, count} {
+		b.say("  installing up to %d times", reached)
 		more, err := w.install(ctx, "pages", len(installed), reached)
 		if err != nil {
 			return err
@@ -63,6 +64,7 @@ func (b *bench) idle(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	b.say("  watching for %s", idleTime)
 	if err := sleep(ctx, idleTime); err != nil {
 		return err
 	}

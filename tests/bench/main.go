@@ -46,20 +46,46 @@ type bench struct {
 
 	db      *database
 	folder  string
+	began   time.Time
 	results []row
 }
 
 // parts are what a run measures, in order.
 var parts = []struct {
-	name string
-	run  func(*bench, context.Context) error
+	name, about string
+	run         func(*bench, context.Context) error
 }{
-	{"webhooks", func(b *bench, ctx context.Context) error { return b.webhooks(ctx, 1) }},
-	{"spread", func(b *bench, ctx context.Context) error { return b.webhooks(ctx, max(b.scaled(spreadOver), 2)) }},
-	{"latency", (*bench).latency},
-	{"polls", (*bench).polls},
-	{"slow", (*bench).slowPolls},
-	{"idle", (*bench).idle},
+	{"webhooks", "webhooks flat out into one installation", func(b *bench, ctx context.Context) error { return b.webhooks(ctx, 1) }},
+	{"spread", "the same spread over many installations", func(b *bench, ctx context.Context) error { return b.webhooks(ctx, max(b.scaled(spreadOver), 2)) }},
+	{"latency", "how long a webhook takes to its row", (*bench).latency},
+	{"polls", "reading all that an app has", (*bench).polls},
+	{"slow", "the same of an app that takes its time for a page", (*bench).slowPolls},
+	{"idle", "what installations cost that have nothing to do", (*bench).idle},
+}
+
+// about is the head of -h.
+const about = `bench measures the engine against floors: the same durable work, on the same machine in the same run, done by hand
+without an engine. The ratio is the engine's share of its floor, or of the goal where there is no floor; more is better. Compare
+ratios and not figures, which drift with the machine, and let nothing else run beside it.
+
+It takes about 12 minutes on 2 cores and ends with status 1 when a ratio is below tests/bench/ratios.json.
+
+  make bench                                            everything, against the recorded ratios
+  make bench ARGS='-record'                             everything, and record 85 % of each ratio as the least
+  make bench ARGS='-scale 0.1 -only polls,slow -ratios ""'  a quick look at two parts, compared with nothing
+  make bench ARGS='-only latency -cpuprofile /tmp/cpu -ratios ""'   where the time goes: go tool pprof -top FILE
+
+Parts:
+`
+
+func help() {
+	w := flag.CommandLine.Output()
+	fmt.Fprint(w, about)
+	for _, p := range parts {
+		fmt.Fprintf(w, "  %-9s %s\n", p.name, p.about)
+	}
+	fmt.Fprint(w, "\nFlags:\n")
+	flag.PrintDefaults()
 }
 
 func main() {
@@ -101,6 +127,7 @@ func parent() (err error) {
 	write := flag.Bool("record", false, "write the file of ratios instead of comparing")
 	output := flag.String("o", "table", "table or json")
 	only := flag.String("only", "", "comma-separated parts to run, of "+partNames()+"; empty: all")
+	flag.Usage = help
 	flag.Parse()
 	chosen := strings.FieldsFunc(*only, func(r rune) bool { return r == ',' })
 	for _, name := range chosen {
@@ -134,11 +161,12 @@ func parent() (err error) {
 		return err
 	}
 	defer b.db.Close(context.WithoutCancel(ctx))
+	b.began = time.Now()
 	for _, p := range parts {
 		if len(chosen) > 0 && !slices.Contains(chosen, p.name) {
 			continue
 		}
-		fmt.Fprintln(os.Stderr, "measuring", p.name)
+		b.say("%s: %s", p.name, p.about)
 		if err := p.run(b, ctx); err != nil {
 			return fmt.Errorf("%s: %w", p.name, err)
 		}
@@ -182,7 +210,16 @@ func (b *bench) print(w io.Writer, output string) error {
 // scaled is a size at the run's scale, at least 1.
 func (b *bench) scaled(n int) int { return max(int(float64(n)*b.scale), 1) }
 
-func (b *bench) add(r row) { b.results = append(b.results, r.judged()) }
+func (b *bench) add(r row) {
+	r = r.judged()
+	b.results = append(b.results, r)
+	b.say("  %s: %s %s, ratio %.2f", r.Name, figure(r.Engine), r.Unit, r.Ratio)
+}
+
+// say tells whoever waits what goes on.
+func (b *bench) say(format string, args ...any) {
+	fmt.Fprintf(os.Stderr, "%5.0f s  %s\n", time.Since(b.began).Seconds(), fmt.Sprintf(format, args...))
+}
 
 // addCost adds CPU time. That of PostgreSQL and of the generator counts for neither.
 func (b *bench) addCost(key, name string, floor, engine, temporal float64, records int) {

@@ -71,6 +71,7 @@ func (b *bench) pollFloor(ctx context.Context, name string, set pageSettings) (r
 	if err != nil {
 		return 0, 0, err
 	}
+	b.say("  floor: %d records", set.Records)
 	before, err := c.usage(ctx, false)
 	if err != nil {
 		return 0, 0, err
@@ -119,6 +120,7 @@ func (b *bench) pollEngine(ctx context.Context, name string, set pageSettings) (
 	if err != nil {
 		return p, err
 	}
+	b.say("  engine: %d records", set.Records)
 	installed, err := w.install(ctx, "pages", 0, 1)
 	if err != nil {
 		return p, err

@@ -71,9 +71,12 @@ func print(w io.Writer, rows []row) error {
 	for _, r := range rows {
 		goal := ""
 		if r.Reached != nil {
-			goal = figure(r.Goal)
+			goal = "ratio >= " + figure(r.Goal)
+			if r.Less {
+				goal = "<= " + figure(r.Goal) + " " + r.Unit
+			}
 			if !*r.Reached {
-				goal += " MISSED"
+				goal += ", MISSED"
 			}
 		}
 		floor := "-"
@@ -118,7 +121,7 @@ type Size struct {
 }
 
 // margin is how much worse than recorded a ratio may get on a noisy machine.
-const margin = 0.2
+const margin = 0.15
 
 // record writes what was measured, keeping rows that were not.
 func record(file string, size Size, rows []row) error {
@@ -129,7 +132,7 @@ func record(file string, size Size, rows []row) error {
 		return err
 	}
 	for _, row := range rows {
-		r.Least[row.Key] = math.Floor(row.Ratio*(1-margin)*1000) / 1000
+		r.Least[row.Key] = math.Floor(row.Ratio*(1-margin)*1000+1e-9) / 1000
 	}
 	raw, err := json.MarshalIndent(r, "", "\t")
 	if err != nil {

@@ -53,8 +53,8 @@ func TestRatiosAreCompared(t *testing.T) {
 		rows  []row
 		below []string
 	}{
-		"at the margin": {[]row{{Key: "a", Ratio: 0.4}, {Key: "b", Ratio: 1.6}}, nil},
-		"below":         {[]row{{Key: "a", Ratio: 0.399}, {Key: "b", Ratio: 2}}, []string{"a"}},
+		"at the margin": {[]row{{Key: "a", Ratio: 0.425}, {Key: "b", Ratio: 1.7}}, nil},
+		"below":         {[]row{{Key: "a", Ratio: 0.424}, {Key: "b", Ratio: 2}}, []string{"a"}},
 		"not recorded":  {[]row{{Key: "c", Ratio: 9}}, []string{"c"}},
 	} {
 		below, err := compare(file, size, test.rows)

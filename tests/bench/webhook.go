@@ -17,17 +17,15 @@ import (
 func (b *bench) webhooks(ctx context.Context, installations int) error {
 	name := "webhooks_one"
 	title, goal := "webhooks of 1 KB, 64 connections, one installation", 0.8
-	batch := ""
 	if installations > 1 {
 		name, title, goal = "webhooks_many", fmt.Sprintf("the same over %d installations", installations), 0.5
-		batch = "batch: {age: 3s}" // without a bound on latency, larger batches are free
 	}
 	count := b.scaled(webhookCount)
 	floor, err := b.webhookFloor(ctx, name, load{count: count})
 	if err != nil {
 		return err
 	}
-	w, err := b.webhookEngine(ctx, name, batch, installations, load{count: count})
+	w, err := b.webhookEngine(ctx, name, installations, load{count: count})
 	if err != nil {
 		return err
 	}
@@ -48,7 +46,7 @@ func (b *bench) latency(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	w, err := b.webhookEngine(ctx, name, "", 1, l)
+	w, err := b.webhookEngine(ctx, name, 1, l)
 	if err != nil {
 		return err
 	}
@@ -123,6 +121,7 @@ func (b *bench) webhookFloor(ctx context.Context, name string, l load) (d delive
 		return d, err
 	}
 	l.address, l.paths, d.count = c.Address, []string{"/"}, l.count
+	b.say("  floor: %d webhooks", l.count)
 	if d.sent, err = l.run(ctx); err != nil {
 		return d, err
 	}
@@ -140,7 +139,7 @@ func (b *bench) webhookFloor(ctx context.Context, name string, l load) (d delive
 	return d, d.finish(ctx, b.db, table)
 }
 
-func (b *bench) webhookEngine(ctx context.Context, name, batch string, installations int, l load) (d delivery, err error) {
+func (b *bench) webhookEngine(ctx context.Context, name string, installations int, l load) (d delivery, err error) {
 	table := "engine_" + name
 	w, err := b.world(ctx, name, 0)
 	if err != nil {
@@ -161,10 +160,10 @@ destinations:
     hidden: true
     settings: {table: %s}
     mode: append
-    %s
-`, eventName, table, batch)); err != nil {
+`, eventName, table)); err != nil {
 		return d, err
 	}
+	b.say("  engine: installing %d times", installations)
 	installed, err := w.install(ctx, "hooks", 0, installations)
 	if err != nil {
 		return d, err
@@ -181,9 +180,11 @@ destinations:
 	if err != nil {
 		return d, err
 	}
+	b.say("  engine: %d webhooks", l.count)
 	if d.sent, err = l.run(ctx); err != nil {
 		return d, w.explain(err)
 	}
+	b.say("  engine: all are acknowledged, rows are being written")
 	if err := await(ctx, int64(l.count), deliveryTime, b.db.settled); err != nil {
 		return d, w.explain(err)
 	}
