@@ -69,10 +69,10 @@ func (d *destination) Check(ctx context.Context) error {
 // checkTables looks at the tables whose names are known beforehand. missing says that some have yet to be created, denied that the role
 // may not write into one that exists.
 func (d *destination) checkTables(ctx context.Context) (missing, denied bool, err error) {
-	layouts := ledgerLayouts(d.schema)
-	name, fixed := d.name.Fixed()
+	layouts := ledgerLayouts(d.schema, d.options.Layout)
+	name, fixed := d.options.Name.Fixed()
 	if fixed {
-		layouts = append(layouts, rawLayout(d.schema, name, d.mode))
+		layouts = append(layouts, recordLayout(d.schema, name, d.mode, d.options.Layout))
 	}
 	missing = !fixed
 	for _, l := range layouts {
