@@ -18,9 +18,8 @@ type plan struct {
 	columns []Column        // found, with the changes
 	fields  map[string]place
 	names   map[string]int // index of a column by its folded name
-	changed bool
-	filled  []int // indexes of the columns that values go into
-	at      []int // by index of a column, its place among filled
+	filled  []int          // indexes of the columns that values go into
+	at      []int          // by index of a column, its place among filled
 }
 
 // place is where a field's values go: indexes of columns, -1 for none.
@@ -78,6 +77,7 @@ func (p *plan) look(data []byte) (discarded int, problem string) {
 	if p.dialect == nil {
 		return 0, ""
 	}
+	before := len(p.columns)
 	p.each(data, func(field string, v value) bool {
 		misfit, full := p.accept(field, v)
 		switch {
@@ -92,7 +92,28 @@ func (p *plan) look(data []byte) (discarded int, problem string) {
 		}
 		return problem == ""
 	})
+	if problem != "" {
+		p.forgo(before)
+	}
 	return discarded, problem
+}
+
+// forgo takes back the columns that were planned for a record that is not to be written.
+func (p *plan) forgo(before int) {
+	for _, c := range p.columns[before:] {
+		delete(p.names, p.dialect.fold(c.Name))
+		switch c.Part {
+		case Main:
+			delete(p.fields, c.Field)
+		case Whole:
+			delete(p.fields, wholePayload)
+		case Side:
+			to := p.fields[c.Field]
+			to.side = -1
+			p.fields[c.Field] = to
+		}
+	}
+	p.columns = p.columns[:before]
 }
 
 // accept finds or plans the columns of a value. It returns what is against the rule, or that there is no room left.
@@ -115,7 +136,7 @@ func (p *plan) accept(field string, v value) (misfit, full string) {
 	}
 	wider := Widen(c.Type, v.kind)
 	if c.Made && !p.kept[c.Name] && (to.main >= len(p.found) || p.dialect.Widens == nil || p.dialect.Widens(p.found[to.main].Type, wider)) {
-		c.Type, p.changed = wider, true
+		c.Type = wider
 		return "", ""
 	}
 	_, full = p.add(Column{Type: JSON, Part: Side, Field: field}, p.dialect.names(field+"_json"))
@@ -134,7 +155,7 @@ func (p *plan) claim(field string, v value) (to place, misfit, full string) {
 	for _, name := range names {
 		i, taken := p.names[p.dialect.fold(name)]
 		if taken && p.columns[i].Part == Unused && p.columns[i].Type != Closed {
-			p.columns[i].Part, p.columns[i].Field, p.changed = c.Part, c.Field, true
+			p.columns[i].Part, p.columns[i].Field = c.Part, c.Field
 			p.assign(i)
 			return p.fields[field], "", ""
 		}
@@ -159,7 +180,7 @@ func (p *plan) add(c Column, names []string) (at int, full string) {
 		if _, taken := p.names[folded]; taken {
 			continue
 		}
-		c.Name, c.Made, p.changed = name, true, true
+		c.Name, c.Made = name, true
 		p.names[folded] = len(p.columns)
 		p.columns = append(p.columns, c)
 		p.assign(len(p.columns) - 1)
@@ -177,9 +198,6 @@ func shown(field string) string {
 
 // changes are the steps from the columns that were found to those that are needed.
 func (p *plan) changes() []Change {
-	if !p.changed {
-		return nil
-	}
 	var changes []Change
 	for i, c := range p.columns {
 		switch {

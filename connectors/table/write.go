@@ -327,7 +327,7 @@ type statement struct {
 func (s *statement) changed() []*plan {
 	var plans []*plan
 	for _, r := range s.rows {
-		if r.plan.changed {
+		if len(r.plan.changes()) > 0 {
 			plans = append(plans, r.plan)
 		}
 	}
