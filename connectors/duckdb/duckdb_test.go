@@ -125,7 +125,7 @@ func TestDestination(t *testing.T) {
 					},
 					Rows: func(t *testing.T) []connectortest.Row { return columnRows(t, files, path) },
 					AddColumn: func(t *testing.T, name, column, kind string) {
-						if err := files.Exec(t.Context(), path, `ALTER TABLE "`+name+`" ADD COLUMN `+column+" "+strings.Replace(kind, "timestamp", "timestamptz", 1)); err != nil {
+						if err := files.Exec(t.Context(), path, `ALTER TABLE "`+name+`" ADD COLUMN "`+column+`" `+strings.Replace(kind, "timestamp", "timestamptz", 1)); err != nil {
 							t.Fatal(err)
 						}
 					},
