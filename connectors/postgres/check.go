@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/jackc/pgx/v5"
+
 	"tributary/connectors"
 	"tributary/connectors/table"
 )
@@ -62,6 +64,25 @@ func (d *destination) Check(ctx context.Context) error {
 	}
 	if missing != nil {
 		return connectors.Errorf(connectors.Forbidden, "check", "the role lacks rights; %s", administrator(missing))
+	}
+	return d.checkOwner(ctx)
+}
+
+// checkOwner looks whether the role may change the table, where it may have to.
+func (d *destination) checkOwner(ctx context.Context) error {
+	name, fixed := d.options.Name.Fixed()
+	if !fixed || d.options.Layout != connectors.LayoutColumns || d.options.Schema != connectors.Evolve {
+		return nil
+	}
+	var others bool
+	err := d.pool.QueryRow(ctx, `SELECT EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+		WHERE n.nspname = $1 AND c.relname = $2 AND NOT pg_has_role(c.relowner, 'USAGE'))`, d.schema, name).Scan(&others)
+	if err != nil {
+		return d.pool.explain(d.schema, "check", err)
+	}
+	if others {
+		hand := fmt.Sprintf("ALTER TABLE %s OWNER TO %s", pgx.Identifier{d.schema, name}.Sanitize(), pgx.Identifier{d.pool.Config().ConnConfig.User}.Sanitize())
+		return connectors.Errorf(connectors.Forbidden, "check", "schema evolve has to change the table, which is another role's; set another rule, or %s", administrator([]string{hand}))
 	}
 	return nil
 }
