@@ -119,7 +119,7 @@ func TestSideColumns(t *testing.T) {
 	for name, m := range map[string]*memory{"operator's": theirs, "unable": unable, "stuck": stuck} {
 		writeColumns(t, m, "", `{"n":1}`)
 		writeColumns(t, m, "", `{"n":"x"}`, `{"n":2}`)
-		writeColumns(t, m, "", `{"n":null}`, `{"n":true}`, `{"n_json":9}`)
+		writeColumns(t, m, "", `{"n":null}`, `{"n":true}`, `{"n_json":9}`, `{"n":"x","n":2}`, `{"n":2,"n":"x"}`)
 		if n, side := m.column("n"), m.column("n_json"); n.Type != table.Integer || side.Part != table.Side || side.Field != "n" {
 			t.Errorf("%s: columns %+v and %+v", name, n, side)
 		}
@@ -128,8 +128,26 @@ func TestSideColumns(t *testing.T) {
 				t.Errorf("%s: record %s has %v", name, id, got)
 			}
 		}
+		if last, side := m.values["6"], m.values["7"]; last["n"] != int64(2) || last["n_json"] != nil || side["n"] != nil || side["n_json"] == nil {
+			t.Errorf("%s: of names that stand twice: %v, %v", name, last, side)
+		}
 		if got := m.values["5"]; got["n_json"] != nil || len(got) != 3 {
 			t.Errorf("%s: the field n_json has no column of its own: %v", name, got)
+		}
+	}
+}
+
+// A timestamp column takes what it holds to the last digit.
+func TestTimestamps(t *testing.T) {
+	t.Parallel()
+	for value, fits := range map[string]bool{
+		`2026-11-01T12:00:00Z`: true, `2026-11-01T12:00:00.123456-11:30`: true, `2026-11-01T12:00:00.1234567Z`: false, `2026-11-01`: false, `2026-11-01T12:00:00`: false,
+		`2026-02-30T12:00:00Z`: false, `0000-11-01T12:00:00Z`: false, `0001-01-01T00:00:01+01:00`: false, ``: false,
+	} {
+		m := newColumns(table.Column{Name: "at", Type: table.Timestamp})
+		writeColumns(t, m, "", `{"at":"`+value+`"}`)
+		if got := m.values["0"]; (got["at"] != nil) != fits || (got["at_json"] != nil) == fits {
+			t.Errorf("%s: %v", value, got)
 		}
 	}
 }
