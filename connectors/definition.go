@@ -39,6 +39,8 @@ type Definition struct {
 	OpenDestination func(Config) (Destination, error)
 	// Modes lists the modes that the destination can do, the default first.
 	Modes []Mode
+	// Layouts lists the layouts that the destination can do, the default first; nil: LayoutRaw.
+	Layouts []string
 	// AccountOf, for sources, names the app's account that a connection belongs to (a shop's domain, a portal ID):
 	// budgets are shared by it and app-wide deliveries are routed by it. Nil: no such thing.
 	AccountOf func(connection json.RawMessage) string
@@ -71,9 +73,10 @@ type Config struct {
 	// Streams are the streams that a source block reads, so that Check can prove the right to them; nil where no block asks, such as
 	// when a connection is checked by itself.
 	Streams []string
-	// Mode and Layout are the block's, for destinations.
+	// Mode, Layout and Schema are the block's, for destinations; "" stands for the Definition's first and for Evolve.
 	Mode   Mode
 	Layout string
+	Schema SchemaRule
 	Env    Env
 }
 

@@ -26,8 +26,27 @@ type Mode string
 const (
 	Append     Mode = "append" // every change is a row: keys on (installation, stream, ID)
 	ModeUpsert Mode = "upsert" // one row a key: the greater Version wins, equal ones the later arrival
-	LayoutRaw       = "raw"    // metadata columns plus the payload as JSON
 )
+
+// Layouts of a table.
+const (
+	LayoutRaw     = "raw"     // metadata columns plus the payload as JSON
+	LayoutColumns = "columns" // metadata columns plus one for each field at the top of the payload
+)
+
+// SchemaRule says, in layout columns, what a destination does with a field that has no column and with a value that does not
+// fit its column.
+type SchemaRule string
+
+const (
+	Evolve       SchemaRule = "evolve"        // add the column, widen it
+	Freeze       SchemaRule = "freeze"        // stop the lane with an Invalid error that names the field
+	DiscardRow   SchemaRule = "discard_row"   // reject the record
+	DiscardValue SchemaRule = "discard_value" // leave the value out and count it in Result.Discarded
+)
+
+// SchemaRules lists every rule, the default first.
+var SchemaRules = []SchemaRule{Evolve, Freeze, DiscardRow, DiscardValue}
 
 // Batch is a range of a lane's records. At most 50,000 records and the bytes that the block says.
 type Batch struct {
@@ -62,6 +81,8 @@ type Result struct {
 	Outcomes []Outcome
 	// Reasons has the reason of each rejected index: one sentence, no secret, at most 500 bytes.
 	Reasons map[int]string
+	// Discarded counts the values that DiscardValue left out of durable records in this call.
+	Discarded int
 }
 
 // NewResult is a Result for n records in which everything comes again.

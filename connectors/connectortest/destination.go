@@ -55,8 +55,21 @@ type DestinationPlace struct {
 	Open func(t *testing.T, mode connectors.Mode) connectors.Destination
 	// Rows reads everything back, past the destination, in any order.
 	Rows func(t *testing.T) []Row
+	// Columns is for layout columns; nil: not offered.
+	Columns *ColumnsPlace
 	// Break cuts the connections of the destinations and lets no new ones through until Heal; nil: not offered.
 	Break, Heal func(t *testing.T)
+}
+
+// ColumnsPlace is a place as layout columns uses it. Tables have the names of their streams.
+type ColumnsPlace struct {
+	// Open opens one more destination there. Who calls it closes it.
+	Open func(t *testing.T, mode connectors.Mode, rule connectors.SchemaRule) connectors.Destination
+	// Rows reads everything back, past the destination, in any order. Data is an object of the columns that are neither null nor of the metadata, each
+	// as JSON: a number, a string, true, false, what a JSON column holds as it stands there; a timestamp as a string of RFC 3339 in UTC.
+	Rows func(t *testing.T) []Row
+	// AddColumn adds a column to a table as the operator would: of the kind integer, text or timestamp.
+	AddColumn func(t *testing.T, table, column, kind string)
 }
 
 // FailingDestination can't write, and says so with an error of the kind.
@@ -117,6 +130,7 @@ func TestDestination(t *testing.T, h DestinationHarness) {
 					})
 				}
 			})
+			t.Run("columns "+string(mode), func(t *testing.T) { testColumns(t, h, mode) })
 		}
 		for name, f := range h.Failing {
 			t.Run("failing: "+name, func(t *testing.T) {
@@ -134,19 +148,39 @@ type destinationTest struct {
 	h     DestinationHarness
 	mode  connectors.Mode
 	place DestinationPlace
+	// columns says that the layout is that.
+	columns bool
 	// redelivered says that records came again otherwise than by a repeated batch.
 	redelivered bool
 }
 
-func (t *destinationTest) open() connectors.Destination {
+func (t *destinationTest) open() connectors.Destination { return t.openWith(connectors.Evolve) }
+
+// openWith opens with a schema rule, which counts in layout columns only.
+func (t *destinationTest) openWith(rule connectors.SchemaRule) connectors.Destination {
 	t.Helper()
-	d := t.place.Open(t.T, t.mode)
+	d := t.reopen(rule)
 	t.Cleanup(func() {
 		if err := d.Close(); err != nil {
 			t.Errorf("close: %v", err)
 		}
 	})
 	return d
+}
+
+// reopen opens a destination that the caller closes.
+func (t *destinationTest) reopen(rule connectors.SchemaRule) connectors.Destination {
+	if t.columns {
+		return t.place.Columns.Open(t.T, t.mode, rule)
+	}
+	return t.place.Open(t.T, t.mode)
+}
+
+func (t *destinationTest) rows() []Row {
+	if t.columns {
+		return t.place.Columns.Rows(t.T)
+	}
+	return t.place.Rows(t.T)
 }
 
 func (t *destinationTest) context() context.Context {
@@ -249,7 +283,7 @@ func (t *destinationTest) wantRetry(err error) {
 // want compares what is in the destination with rows.
 func (t *destinationTest) want(rows []Row) {
 	t.Helper()
-	t.compare(t.place.Rows(t.T), rows)
+	t.compare(t.rows(), rows)
 }
 
 // rowsOf are the rows that a batch makes when each record has a key of its own.

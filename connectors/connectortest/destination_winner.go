@@ -80,7 +80,7 @@ func (t *destinationTest) winners() {
 			}
 		}
 		var there []Row
-		for _, row := range t.place.Rows(t.T) {
+		for _, row := range t.rows() {
 			if row.Installation == installation {
 				there = append(there, row)
 			}
@@ -173,6 +173,9 @@ func (t *destinationTest) compare(got, want []Row) {
 	text := func(rows []Row) map[string]int {
 		m := make(map[string]int)
 		for _, r := range rows {
+			if t.columns {
+				r.Data = canonical(t.T, r.Data)
+			}
 			m[fmt.Sprintf("%+q", [...]any{r.Installation, r.Stream, r.ID, r.Key, r.Op, r.Version, r.Data})]++
 		}
 		return m

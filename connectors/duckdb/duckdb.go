@@ -25,6 +25,12 @@ type Settings struct {
 // limits of a statement. A batch goes whole: DuckDB's cost lies in the transaction, not in the row.
 var limits = table.Limits{Records: 50_000, Bytes: 64 << 20, Data: 64 << 20, Name: 255}
 
+// dialect of the columns. A decimal has 38 digits in all, and as many behind the point in each row.
+var dialect = table.Dialect{
+	Integer: 20, Fraction: 18, Name: 255, Columns: 1_200, Fold: strings.ToLower,
+	Reserved: func(name string) bool { return strings.EqualFold(name, "rowid") },
+}
+
 // Files holds the database files that the process has open: DuckDB allows one process a file, and all of it shares one handle. What is opened
 // through one Files sees the same file as one.
 //
@@ -45,9 +51,10 @@ func (f *Files) Definition() connectors.Definition {
 	return connectors.Definition{
 		Name:            "duckdb",
 		Title:           "DuckDB",
-		Doc:             "Writes records into tables of a DuckDB file beside the worker: every change as a row, or one row an object. The payload is kept byte for byte in a JSON column.",
+		Doc:             "Writes records into tables of a DuckDB file beside the worker: every change as a row, or one row an object. The payload is kept byte for byte in a JSON column, or each of its fields gets a column.",
 		Settings:        Settings{},
 		Modes:           []connectors.Mode{connectors.Append, connectors.ModeUpsert},
+		Layouts:         []string{connectors.LayoutRaw, connectors.LayoutColumns},
 		OpenDestination: f.open,
 	}
 }
@@ -90,7 +97,7 @@ func (f *Files) Close() error {
 type destination struct {
 	file    *file
 	release func() error
-	name    table.Name
+	options table.Options
 	mode    connectors.Mode
 	gate    lifetime.Gate
 }
@@ -105,13 +112,11 @@ func (f *Files) open(c connectors.Config) (connectors.Destination, error) {
 	if err != nil {
 		return nil, err
 	}
-	name, err := table.ParseName(settings.Table)
+	options, err := table.ReadOptions(c, settings.Table)
 	if err != nil {
 		return nil, err
 	}
-	if c.Layout != "" && c.Layout != connectors.LayoutRaw {
-		return nil, connectors.Errorf(connectors.Invalid, "settings", "layout %q: want %s", c.Layout, connectors.LayoutRaw)
-	}
+	options.Limits, options.Dialect = limits, dialect
 	if settings.Path == "" {
 		settings.Path = "warehouse.duckdb"
 	}
@@ -133,7 +138,7 @@ func (f *Files) open(c connectors.Config) (connectors.Destination, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &destination{file: held, release: release, name: name, mode: mode}, nil
+	return &destination{file: held, release: release, options: options, mode: mode}, nil
 }
 
 // Write keeps I3 and I5 by the ledger and, because nobody else can have the file open, by looking for what is there before it inserts; see
@@ -144,7 +149,7 @@ func (d *destination) Write(ctx context.Context, b connectors.Batch) (connectors
 		return connectors.NewResult(len(b.Records)), err
 	}
 	defer leave()
-	return table.Write(ctx, &store{file: d.file, mode: b.Mode}, d.name, limits, b)
+	return table.Write(ctx, &store{file: d.file, mode: b.Mode, layout: d.options.Layout}, d.options, b)
 }
 
 // Check opens the file and looks at the table where its name is known; a missing file is made by the first write.
@@ -161,8 +166,8 @@ func (d *destination) Check(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if name, fixed := d.name.Fixed(); fixed {
-		_, err = rawLayout(name, d.mode).inspect(ctx, db)
+	if name, fixed := d.options.Name.Fixed(); fixed {
+		_, err = recordLayout(name, d.mode, d.options.Layout).inspect(ctx, db)
 	}
 	if err != nil {
 		return failed("check", err)

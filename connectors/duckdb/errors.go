@@ -98,7 +98,7 @@ func inRow(d *duckdb.Error) bool {
 func reason(d *duckdb.Error) string {
 	switch d.Type {
 	case duckdb.ErrorTypeConversion, duckdb.ErrorTypeInvalidInput:
-		return "DuckDB does not accept the payload as JSON"
+		return "DuckDB does not accept the payload as JSON, or a value of it for its column"
 	case duckdb.ErrorTypeConstraint:
 		return "it breaks a constraint that was added to the table"
 	}

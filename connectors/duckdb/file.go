@@ -29,9 +29,11 @@ type file struct {
 	ready map[readiness]bool
 }
 
+// readiness names a table that fits a mode and a layout; with mode "" the ledger.
 type readiness struct {
-	table string
-	mode  connectors.Mode
+	table  string
+	mode   connectors.Mode
+	layout string
 }
 
 func newFile(path string) *file {

@@ -16,18 +16,22 @@ type column struct{ name, kind, rest string }
 const required = " NOT NULL"
 
 var (
-	rawColumns = []column{
+	metadataColumns = []column{
 		{"_installation", "VARCHAR", required}, {"_stream", "VARCHAR", required}, {"_id", "VARCHAR", required}, {"_key", "VARCHAR", required},
 		{"_op", "VARCHAR", required}, {"_version", "BIGINT", required},
 		{"_occurred_at", "TIMESTAMP WITH TIME ZONE", ""}, {"_received_at", "TIMESTAMP WITH TIME ZONE", ""},
-		{"_ordinal", "BIGINT", required}, {"data", "JSON", ""},
+		{"_ordinal", "BIGINT", required},
 	}
+	dataColumn = column{"data", "JSON", ""}
 	// seenColumn is what an upsert needs besides: see package table. Its presence tells the two modes' tables apart.
 	seenColumn = column{"_version_seen", "BIGINT", required}
 
 	ledgerColumns = []column{
 		{"epoch", "VARCHAR", required}, {"lane", "VARCHAR", required}, {"next", "BIGINT", required},
 		{"updated_at", "TIMESTAMP WITH TIME ZONE", required},
+	}
+	memoryColumns = []column{
+		{"table_name", "VARCHAR", required}, {"column_name", "VARCHAR", required}, {"part", "VARCHAR", required}, {"field", "VARCHAR", required}, {"type", "VARCHAR", required},
 	}
 	rejectionColumns = []column{
 		{"epoch", "VARCHAR", required}, {"lane", "VARCHAR", required}, {"ordinal", "BIGINT", required}, {"reason", "VARCHAR", required},
@@ -39,13 +43,19 @@ type layout struct {
 	table   string
 	columns []column
 	mode    connectors.Mode
+	// kind is the block's layout.
+	kind string
 }
 
-func rawLayout(name string, mode connectors.Mode) layout {
-	if mode == connectors.ModeUpsert {
-		return layout{name, append(slices.Clone(rawColumns), seenColumn), mode}
+func recordLayout(name string, mode connectors.Mode, kind string) layout {
+	columns := slices.Clone(metadataColumns)
+	if kind == connectors.LayoutRaw {
+		columns = append(columns, dataColumn)
 	}
-	return layout{name, rawColumns, mode}
+	if mode == connectors.ModeUpsert {
+		columns = append(columns, seenColumn)
+	}
+	return layout{name, columns, mode, kind}
 }
 
 func (l layout) create() string {
@@ -109,12 +119,15 @@ func (l layout) inspect(ctx context.Context, q querier) (exists bool, err error)
 // Prepare makes what is missing and never drops or rewrites anything.
 func (s *store) Prepare(ctx context.Context, tables []string) error {
 	var layouts []layout
-	if !s.file.isReady(readiness{table.Ledger, ""}) {
-		layouts = append(layouts, layout{table.Ledger, ledgerColumns, ""}, layout{table.Rejections, rejectionColumns, ""})
+	if !s.file.isReady(readiness{table.Ledger, "", s.layout}) {
+		layouts = append(layouts, layout{table.Ledger, ledgerColumns, "", s.layout}, layout{table.Rejections, rejectionColumns, "", s.layout})
+		if s.layout == connectors.LayoutColumns {
+			layouts = append(layouts, layout{table.Memory, memoryColumns, "", s.layout})
+		}
 	}
 	for _, name := range tables {
-		if !s.file.isReady(readiness{name, s.mode}) {
-			layouts = append(layouts, rawLayout(name, s.mode))
+		if !s.file.isReady(readiness{name, s.mode, s.layout}) {
+			layouts = append(layouts, recordLayout(name, s.mode, s.layout))
 		}
 	}
 	if layouts == nil {
@@ -132,11 +145,14 @@ func (s *store) Prepare(ctx context.Context, tables []string) error {
 		exists, err := l.inspect(ctx, db)
 		if err == nil && !exists {
 			_, err = db.ExecContext(ctx, l.create())
+			if err == nil && l.mode != "" && l.kind == connectors.LayoutColumns { // of a table that was dropped
+				_, err = db.ExecContext(ctx, "DELETE FROM main."+table.Memory+" WHERE lower(table_name) = lower(?)", l.table)
+			}
 		}
 		if err != nil {
 			return s.failed("create table "+identifier(l.table), err)
 		}
-		s.file.setReady(readiness{l.table, l.mode})
+		s.file.setReady(readiness{l.table, l.mode, l.kind})
 	}
 	return nil
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/jackc/pgx/v5"
+
 	"tributary/connectors"
 	"tributary/connectors/table"
 )
@@ -63,16 +65,35 @@ func (d *destination) Check(ctx context.Context) error {
 	if missing != nil {
 		return connectors.Errorf(connectors.Forbidden, "check", "the role lacks rights; %s", administrator(missing))
 	}
+	return d.checkOwner(ctx)
+}
+
+// checkOwner looks whether the role may change the table, where it may have to.
+func (d *destination) checkOwner(ctx context.Context) error {
+	name, fixed := d.options.Name.Fixed()
+	if !fixed || d.options.Layout != connectors.LayoutColumns || d.options.Schema != connectors.Evolve {
+		return nil
+	}
+	var others bool
+	err := d.pool.QueryRow(ctx, `SELECT EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+		WHERE n.nspname = $1 AND c.relname = $2 AND NOT pg_has_role(c.relowner, 'USAGE'))`, d.schema, name).Scan(&others)
+	if err != nil {
+		return d.pool.explain(d.schema, "check", err)
+	}
+	if others {
+		hand := fmt.Sprintf("ALTER TABLE %s OWNER TO %s", pgx.Identifier{d.schema, name}.Sanitize(), pgx.Identifier{d.pool.Config().ConnConfig.User}.Sanitize())
+		return connectors.Errorf(connectors.Forbidden, "check", "schema evolve has to change the table, which is another role's; set another rule, or %s", administrator([]string{hand}))
+	}
 	return nil
 }
 
 // checkTables looks at the tables whose names are known beforehand. missing says that some have yet to be created, denied that the role
 // may not write into one that exists.
 func (d *destination) checkTables(ctx context.Context) (missing, denied bool, err error) {
-	layouts := ledgerLayouts(d.schema)
-	name, fixed := d.name.Fixed()
+	layouts := ledgerLayouts(d.schema, d.options.Layout)
+	name, fixed := d.options.Name.Fixed()
 	if fixed {
-		layouts = append(layouts, rawLayout(d.schema, name, d.mode))
+		layouts = append(layouts, recordLayout(d.schema, name, d.mode, d.options.Layout))
 	}
 	missing = !fixed
 	for _, l := range layouts {

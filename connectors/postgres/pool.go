@@ -18,10 +18,11 @@ type pool struct {
 	ready map[readiness]bool
 }
 
-// readiness names a table that fits a mode; with mode "" the ledger.
+// readiness names a table that fits a mode and a layout; with mode "" the ledger.
 type readiness struct {
 	schema, table string
 	mode          connectors.Mode
+	layout        string
 }
 
 func newPool(config *pgxpool.Config) (*pool, error) {

@@ -5,6 +5,7 @@ package postgres
 
 import (
 	"context"
+	"slices"
 
 	"tributary/connectors"
 	"tributary/connectors/lifetime"
@@ -21,16 +22,26 @@ type Settings struct {
 // well below the 1 GiB that a message of the protocol may have.
 var limits = table.Limits{Records: 5_000, Bytes: 16 << 20, Data: 256 << 20, Name: 63}
 
+// dialect of the columns. numeric would take more digits, of which an exponent makes many from few: 1,000 keep a payload from
+// growing. A table has 1,600 columns at most, with those that were dropped: https://www.postgresql.org/docs/current/limits.html
+var dialect = table.Dialect{
+	Integer: 1_000, Fraction: 1_000, Name: 63, Columns: 1_200,
+	Reserved: func(name string) bool {
+		return slices.Contains([]string{"tableoid", "xmin", "cmin", "xmax", "cmax", "ctid"}, name)
+	},
+}
+
 // Definition describes the connector. Destinations opened from one Definition with the same connection share a pool.
 func Definition() connectors.Definition {
 	var pools lifetime.Shared[*pool]
 	return connectors.Definition{
 		Name:       "postgres",
 		Title:      "PostgreSQL",
-		Doc:        "Writes records into tables of a PostgreSQL database: every change as a row, or one row an object. The payload is kept byte for byte in a json column.",
+		Doc:        "Writes records into tables of a PostgreSQL database: every change as a row, or one row an object. The payload is kept byte for byte in a json column, or each of its fields gets a column.",
 		Settings:   Settings{},
 		Connection: Connection{},
 		Modes:      []connectors.Mode{connectors.Append, connectors.ModeUpsert},
+		Layouts:    []string{connectors.LayoutRaw, connectors.LayoutColumns},
 		OpenDestination: func(c connectors.Config) (connectors.Destination, error) {
 			return open(c, &pools)
 		},
@@ -41,7 +52,7 @@ type destination struct {
 	pool    *pool
 	release func() error
 	schema  string
-	name    table.Name
+	options table.Options
 	mode    connectors.Mode
 	gate    lifetime.Gate
 }
@@ -56,18 +67,16 @@ func open(c connectors.Config, pools *lifetime.Shared[*pool]) (connectors.Destin
 	if err != nil {
 		return nil, err
 	}
-	name, err := table.ParseName(settings.Table)
+	options, err := table.ReadOptions(c, settings.Table)
 	if err != nil {
 		return nil, err
 	}
+	options.Limits, options.Dialect = limits, dialect
 	if settings.Schema == "" {
 		settings.Schema = "public"
 	}
 	if len(settings.Schema) > limits.Name {
 		return nil, connectors.Errorf(connectors.Invalid, "settings", "schema: longer than %d bytes", limits.Name)
-	}
-	if c.Layout != "" && c.Layout != connectors.LayoutRaw {
-		return nil, connectors.Errorf(connectors.Invalid, "settings", "layout %q: want %s", c.Layout, connectors.LayoutRaw)
 	}
 	connection, err := connectors.Decode[Connection](c.Connection)
 	if err != nil {
@@ -85,7 +94,7 @@ func open(c connectors.Config, pools *lifetime.Shared[*pool]) (connectors.Destin
 	if mode == "" {
 		mode = connectors.Append
 	}
-	return &destination{pool: p, release: release, schema: settings.Schema, name: name, mode: mode}, nil
+	return &destination{pool: p, release: release, schema: settings.Schema, options: options, mode: mode}, nil
 }
 
 // Write keeps I3 and I5 by the ledger and the unique key of each table; see table.Write.
@@ -95,7 +104,7 @@ func (d *destination) Write(ctx context.Context, b connectors.Batch) (connectors
 		return connectors.NewResult(len(b.Records)), err
 	}
 	defer leave()
-	return table.Write(ctx, &store{pool: d.pool, schema: d.schema, mode: b.Mode}, d.name, limits, b)
+	return table.Write(ctx, &store{pool: d.pool, schema: d.schema, mode: b.Mode, layout: d.options.Layout}, d.options, b)
 }
 
 // Close ends running writes as Unavailable.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -16,6 +17,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/zerolog"
+	"github.com/tidwall/gjson"
 	"go.uber.org/goleak"
 
 	"tributary/connectors"
@@ -42,6 +44,16 @@ func connection(t *testing.T, dsn string) postgres.Connection {
 
 // loopback is where the test's servers are.
 var loopback = connectors.Env{Networks: []*net.IPNet{{IP: net.IPv4(127, 0, 0, 0), Mask: net.CIDRMask(8, 32)}}}
+
+// openColumns opens a destination of layout columns.
+func openColumns(t *testing.T, def connectors.Definition, c postgres.Connection, mode connectors.Mode, rule connectors.SchemaRule) connectors.Destination {
+	t.Helper()
+	d, err := def.OpenDestination(connectors.Config{Connection: raw(t, c), Mode: mode, Layout: connectors.LayoutColumns, Schema: rule, Env: loopback})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
 
 func open(t *testing.T, def connectors.Definition, c postgres.Connection, s postgres.Settings, mode connectors.Mode) connectors.Destination {
 	t.Helper()
@@ -96,6 +108,34 @@ func exec(t *testing.T, conn *pgx.Conn, statements ...string) {
 // rows reads all tables that have rows of ours.
 func rows(t *testing.T, dsn string) []connectortest.Row {
 	t.Helper()
+	return readRows(t, dsn, "coalesce(data::text, '')")
+}
+
+// columnRows is rows for tables of layout columns.
+func columnRows(t *testing.T, dsn string) []connectortest.Row {
+	t.Helper()
+	rows := readRows(t, dsn, `row_to_json("the row")::text`)
+	metadata := []string{"_installation", "_stream", "_id", "_key", "_op", "_version", "_version_seen", "_occurred_at", "_received_at", "_ordinal"}
+	for i := range rows {
+		var fields []string
+		gjson.Parse(rows[i].Data).ForEach(func(name, value gjson.Result) bool {
+			if value.Type != gjson.Null && !slices.Contains(metadata, name.Str) {
+				raw := strings.TrimSuffix(value.Raw, `+00:00"`)
+				if raw != value.Raw {
+					raw += `Z"`
+				}
+				fields = append(fields, name.Raw+":"+raw)
+			}
+			return true
+		})
+		rows[i].Data = "{" + strings.Join(fields, ",") + "}"
+	}
+	return rows
+}
+
+// readRows takes what stands for the payload from an expression over "the row".
+func readRows(t *testing.T, dsn, data string) []connectortest.Row {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	conn, err := pgx.Connect(ctx, dsn)
@@ -103,6 +143,9 @@ func rows(t *testing.T, dsn string) []connectortest.Row {
 		t.Fatal(err)
 	}
 	defer conn.Close(ctx)
+	if _, err := conn.Exec(ctx, "SET timezone = 'UTC'"); err != nil {
+		t.Fatal(err)
+	}
 	found, err := conn.Query(ctx, `SELECT table_schema, table_name FROM information_schema.columns WHERE column_name = '_installation' AND table_schema !~ '^pg_temp'`)
 	if err != nil {
 		t.Fatal(err)
@@ -116,7 +159,7 @@ func rows(t *testing.T, dsn string) []connectortest.Row {
 	}
 	var all []connectortest.Row
 	for _, table := range tables {
-		found, err := conn.Query(ctx, `SELECT _installation, _stream, _id, _key, _op, _version, coalesce(data::text, '') FROM `+table.Sanitize())
+		found, err := conn.Query(ctx, `SELECT _installation, _stream, _id, _key, _op, _version, `+data+` FROM `+table.Sanitize()+` AS "the row"`)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -191,7 +234,16 @@ func TestDestination(t *testing.T) {
 				Open: func(t *testing.T, mode connectors.Mode) connectors.Destination {
 					return open(t, def, through, postgres.Settings{}, mode)
 				},
-				Rows:  func(t *testing.T) []connectortest.Row { return rows(t, dsn) },
+				Rows: func(t *testing.T) []connectortest.Row { return rows(t, dsn) },
+				Columns: &connectortest.ColumnsPlace{
+					Open: func(t *testing.T, mode connectors.Mode, rule connectors.SchemaRule) connectors.Destination {
+						return openColumns(t, def, through, mode, rule)
+					},
+					Rows: func(t *testing.T) []connectortest.Row { return columnRows(t, dsn) },
+					AddColumn: func(t *testing.T, name, column, kind string) {
+						exec(t, session(t, dsn), "ALTER TABLE "+name+" ADD COLUMN "+column+" "+strings.Replace(kind, "timestamp", "timestamptz", 1))
+					},
+				},
 				Break: func(*testing.T) { proxy.Stop() },
 				Heal: func(t *testing.T) {
 					if err := proxy.Start(); err != nil {

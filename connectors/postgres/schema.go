@@ -27,12 +27,16 @@ var (
 	rejectionColumns = []column{
 		{"epoch", "text", text}, {"lane", "text", text}, {"ordinal", "bigint", " NOT NULL"}, {"reason", "text", " NOT NULL"},
 	}
-	rawColumns = []column{
+	memoryColumns = []column{
+		{"table_name", "text", text}, {"column_name", "text", text}, {"part", "text", " NOT NULL"}, {"field", "text", " NOT NULL"}, {"type", "text", " NOT NULL"},
+	}
+	metadataColumns = []column{
 		{"_installation", "text", text}, {"_stream", "text", text}, {"_id", "text", text}, {"_key", "text", text},
 		{"_op", "text", " NOT NULL"}, {"_version", "bigint", " NOT NULL"},
 		{"_occurred_at", "timestamp with time zone", ""}, {"_received_at", "timestamp with time zone", ""},
-		{"_ordinal", "bigint", " NOT NULL"}, {"data", "json", ""},
+		{"_ordinal", "bigint", " NOT NULL"},
 	}
+	dataColumn = column{"data", "json", ""}
 	// seenColumn is what an upsert needs besides: see package table.
 	seenColumn = column{"_version_seen", "bigint", " NOT NULL"}
 )
@@ -53,21 +57,33 @@ type layout struct {
 	parts, other []string
 	// what the table is called in messages
 	mode connectors.Mode
+	// remembered says that table.Memory knows the columns.
+	remembered bool
 }
 
-func ledgerLayouts(schema string) []layout {
-	return []layout{
+// ledgerLayouts are those of the tables that the engine keeps for itself.
+func ledgerLayouts(schema, kind string) []layout {
+	layouts := []layout{
 		{schema: schema, table: table.Ledger, columns: ledgerColumns, key: "epoch, lane", parts: []string{"epoch", "lane"}},
 		{schema: schema, table: table.Rejections, columns: rejectionColumns, key: "epoch, lane, ordinal", parts: []string{"epoch", "lane", "ordinal"}},
 	}
+	if kind == connectors.LayoutColumns {
+		layouts = append(layouts, layout{schema: schema, table: table.Memory, columns: memoryColumns, key: "table_name, column_name", parts: []string{"column_name", "table_name"}})
+	}
+	return layouts
 }
 
-func rawLayout(schema, name string, mode connectors.Mode) layout {
+// recordLayout is that of a table of records.
+func recordLayout(schema, name string, mode connectors.Mode, kind string) layout {
+	columns := slices.Clone(metadataColumns)
+	if kind == connectors.LayoutRaw {
+		columns = append(columns, dataColumn)
+	}
 	byID, byKey := []string{"_id", "_installation", "_stream"}, []string{"()", "_installation", "_key", "_stream"}
 	if mode == connectors.ModeUpsert {
-		return layout{schema, name, append(slices.Clone(rawColumns), seenColumn), upsertKey, byKey, byID, mode}
+		return layout{schema, name, append(columns, seenColumn), upsertKey, byKey, byID, mode, kind == connectors.LayoutColumns}
 	}
-	return layout{schema, name, rawColumns, appendKey, byID, byKey, mode}
+	return layout{schema, name, columns, appendKey, byID, byKey, mode, kind == connectors.LayoutColumns}
 }
 
 func (l layout) name() string { return pgx.Identifier{l.schema, l.table}.Sanitize() }
@@ -78,6 +94,12 @@ func (l layout) create() string {
 		lines[i] = "\n\t" + pgx.Identifier{c.name}.Sanitize() + " " + c.kind + c.rest
 	}
 	return "CREATE TABLE " + l.name() + " (" + strings.Join(lines, ",") + "\n)"
+}
+
+// createIndex finds rows by time. Rows of mode append lie in about that order, for which a block range index costs next to nothing; a partition by
+// time would need the time in the unique key, and a record that comes again at another time would be there twice (I3).
+func (l layout) createIndex() string {
+	return "CREATE INDEX ON " + l.name() + " USING brin (_received_at)"
 }
 
 func (l layout) createKey() string { return "CREATE UNIQUE INDEX ON " + l.name() + " (" + l.key + ")" }
@@ -188,6 +210,12 @@ func (p *pool) ensure(ctx context.Context, schema string, layouts []layout) erro
 		f, err := l.inspect(ctx, tx)
 		if err == nil && !f.table {
 			_, err = tx.Exec(ctx, l.create())
+			if err == nil && l.mode == connectors.Append {
+				_, err = tx.Exec(ctx, l.createIndex())
+			}
+			if err == nil && l.remembered {
+				_, err = tx.Exec(ctx, "DELETE FROM "+pgx.Identifier{schema, table.Memory}.Sanitize()+" WHERE table_name = $1", l.table) // of a table that was dropped
+			}
 		}
 		if err == nil && !f.key {
 			_, err = tx.Exec(ctx, l.createKey())

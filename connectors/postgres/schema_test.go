@@ -7,6 +7,8 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/jackc/pgx/v5"
+
 	"tributary/connectors"
 	"tributary/connectors/postgres"
 	"tributary/internal/pgtest"
@@ -60,6 +62,22 @@ func TestRights(t *testing.T) {
 	}
 	write(t, theirs, batch(connectors.Append, "orders", 3, 3))
 
+	// Its columns can only be changed by who owns it.
+	d, err := postgres.Definition().OpenDestination(connectors.Config{Settings: raw(t, postgres.Settings{Table: "theirs"}), Connection: raw(t, c), Layout: connectors.LayoutColumns, Env: loopback})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	write(t, d, batch(connectors.Append, "orders", 6, 0)) // makes the engine's table
+	err = check(t, d)
+	wantError(t, err, connectors.Forbidden, "schema evolve", "OWNER TO")
+	obey(err)
+	if err := check(t, d); err != nil {
+		t.Fatal(err)
+	}
+	write(t, d, batch(connectors.Append, "orders", 100, 1))
+	exec(t, admin, "ALTER TABLE public.theirs OWNER TO "+pgx.Identifier{connection(t, dsn).User}.Sanitize(), "GRANT SELECT, INSERT, UPDATE, DELETE ON public.theirs TO "+role)
+
 	// Without the right to create, what exists is enough.
 	exec(t, admin, "REVOKE CREATE ON SCHEMA public FROM "+role)
 	again := opened(t, c, postgres.Settings{Table: "theirs"}, connectors.Append)
@@ -67,7 +85,7 @@ func TestRights(t *testing.T) {
 		t.Fatal(err)
 	}
 	write(t, again, batch(connectors.Append, "orders", 6, 3))
-	_, err := again.Write(t.Context(), batch(connectors.Append, "orders", 6, 0))
+	_, err = again.Write(t.Context(), batch(connectors.Append, "orders", 6, 0))
 	if err != nil {
 		t.Fatal(err)
 	}

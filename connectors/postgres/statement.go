@@ -3,7 +3,6 @@ package postgres
 import (
 	"context"
 	"errors"
-	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -18,24 +17,13 @@ type store struct {
 	pool   *pool
 	schema string
 	mode   connectors.Mode
+	layout string
 }
 
 var (
 	_ table.Store = (*store)(nil)
 	_ table.Tx    = (*ledgerTx)(nil)
 )
-
-// Rows go by COPY into a table of the session, then from there into their own. It stays with the session, so that a statement costs no
-// change of the catalog, and is emptied by each commit. Its name changes with its columns: a pooler may keep sessions over an upgrade.
-const (
-	stage       = "_tributary_stage_1"
-	createStage = `CREATE TEMP TABLE IF NOT EXISTS ` + stage + ` (
-		lot int, _stream text, _id text, _key text, _op text, _version bigint, _version_seen bigint,
-		_occurred_at timestamptz, _received_at timestamptz, _ordinal bigint, data json
-	) ON COMMIT DELETE ROWS`
-)
-
-var stageColumns = []string{"lot", "_stream", "_id", "_key", "_op", "_version", "_version_seen", "_occurred_at", "_received_at", "_ordinal", "data"}
 
 // beginning is sent as one message. The limits end an attempt that nobody waits for any more, so that it can't hold the ledger's row for
 // ever; a commit must be on disk whatever the role's default is.
@@ -96,12 +84,12 @@ func (t *tx) Rollback() {
 func (s *store) Prepare(ctx context.Context, tables []string) error {
 	var layouts []layout
 	var names []readiness
-	if r := (readiness{s.schema, table.Ledger, ""}); !s.pool.isReady(r) {
-		layouts, names = append(layouts, ledgerLayouts(s.schema)...), append(names, r)
+	if r := (readiness{s.schema, table.Ledger, "", s.layout}); !s.pool.isReady(r) {
+		layouts, names = append(layouts, ledgerLayouts(s.schema, s.layout)...), append(names, r)
 	}
 	for _, name := range tables {
-		if r := (readiness{s.schema, name, s.mode}); !s.pool.isReady(r) {
-			layouts, names = append(layouts, rawLayout(s.schema, name, s.mode)), append(names, r)
+		if r := (readiness{s.schema, name, s.mode, s.layout}); !s.pool.isReady(r) {
+			layouts, names = append(layouts, recordLayout(s.schema, name, s.mode, s.layout)), append(names, r)
 		}
 	}
 	if layouts == nil {
@@ -120,7 +108,8 @@ func (s *store) Prepare(ctx context.Context, tables []string) error {
 type ledgerTx struct {
 	*tx
 	*store
-	lots int
+	lots   int  // rows of tables that were taken in
+	staged bool // the stage of layout raw is there
 }
 
 func (s *store) failed(op string, err error) error { return s.pool.explain(s.schema, op, err) }
@@ -170,60 +159,19 @@ func (t *ledgerTx) Rejected(ctx context.Context, b *connectors.Batch) (map[int64
 	return rejected, nil
 }
 
-func (t *ledgerTx) Insert(ctx context.Context, name string, b *connectors.Batch, rows []table.Row) error {
-	if few(rows) {
-		if _, err := t.Exec(ctx, insert(t.schema, name, b.Mode, fromArrays), append([]any{b.Installation}, arrays(rows)...)...); err != nil {
-			return t.refused("insert into "+t.own(name), err)
-		}
-		return nil
-	}
-	if t.lots == 0 {
-		if _, err := t.Exec(ctx, createStage); err != nil {
-			return t.failed(creatingStage, err)
-		}
-	}
-	t.lots++
-	_, err := t.Conn.Conn().CopyFrom(ctx, pgx.Identifier{"pg_temp", stage}, stageColumns, &copySource{rows: rows, values: make([]any, len(stageColumns)), lot: int32(t.lots)})
-	if err != nil {
-		return t.refused("copy rows", err)
-	}
-	if _, err := t.Exec(ctx, insert(t.schema, name, b.Mode, fromStage), b.Installation, int32(t.lots)); err != nil {
-		return t.refused("insert into "+t.own(name), err)
-	}
-	return nil
-}
-
-// fromStage names a lot's rows by the parameter behind the installation.
-const fromStage = "pg_temp." + stage + " WHERE lot = $2::int"
-
-// insert is the statement that takes rows from somewhere into their table. Upsert keeps the record that package table says (I5).
-func insert(schema, name string, mode connectors.Mode, from string) string {
-	var columns []string
-	for _, c := range rawLayout(schema, name, mode).columns[1:] {
-		columns = append(columns, c.name)
-	}
-	list := strings.Join(columns, ", ")
-	head := "INSERT INTO " + pgx.Identifier{schema, name}.Sanitize() + " AS t (_installation, " + list + ") SELECT $1::text, " + list + " FROM " + from
-	if mode == connectors.Append {
-		return head + " ON CONFLICT (" + appendKey + ") DO NOTHING"
-	}
-	return head + " ON CONFLICT (" + upsertKey + `) DO UPDATE SET _id = excluded._id, _op = excluded._op, _version = excluded._version,
-		_occurred_at = excluded._occurred_at, _received_at = excluded._received_at, _ordinal = excluded._ordinal, data = excluded.data,
-		_version_seen = greatest(t._version_seen, excluded._version_seen)
-		WHERE excluded._version = 0 OR excluded._version > t._version_seen
-			OR (excluded._version = t._version_seen AND t._version = t._version_seen)`
-}
-
 func (t *ledgerTx) Commit(ctx context.Context, b *connectors.Batch, next int64, rejected map[int64]string) error {
 	if len(rejected) > 0 {
 		// What lies below the batch has long been reported.
 		if _, err := t.Exec(ctx, "DELETE FROM "+t.own(table.Rejections)+" WHERE epoch = $1 AND lane = $2 AND ordinal < $3", b.Epoch, b.Lane, b.First); err != nil {
 			return t.failed("forget rejections", err)
 		}
-	}
-	for ordinal, reason := range rejected {
-		if _, err := t.Exec(ctx, "INSERT INTO "+t.own(table.Rejections)+" (epoch, lane, ordinal, reason) VALUES ($1, $2, $3, $4)", b.Epoch, b.Lane, ordinal, reason); err != nil {
-			return t.failed("note rejection", err)
+		var ordinals []int64
+		var reasons []string
+		for ordinal, reason := range rejected {
+			ordinals, reasons = append(ordinals, ordinal), append(reasons, reason)
+		}
+		if _, err := t.Exec(ctx, "INSERT INTO "+t.own(table.Rejections)+" (epoch, lane, ordinal, reason) SELECT $1, $2, * FROM unnest($3::bigint[], $4::text[])", b.Epoch, b.Lane, ordinals, reasons); err != nil {
+			return t.failed("note rejections", err)
 		}
 	}
 	tag, err := t.Exec(ctx, "UPDATE "+t.own(table.Ledger)+" SET next = $3, updated_at = now() WHERE epoch = $1 AND lane = $2", b.Epoch, b.Lane, next)
@@ -237,40 +185,4 @@ func (t *ledgerTx) Commit(ctx context.Context, b *connectors.Batch, next int64, 
 		return t.refused("commit", err) // constraints may be deferred to here
 	}
 	return nil
-}
-
-// copySource feeds rows to COPY.
-type copySource struct {
-	rows   []table.Row
-	at     int
-	lot    int32
-	values []any
-}
-
-func (s *copySource) Next() bool {
-	s.at++
-	return s.at <= len(s.rows)
-}
-
-func (s *copySource) Values() ([]any, error) {
-	r := s.rows[s.at-1]
-	s.values = append(s.values[:0], s.lot, r.Stream, r.ID, r.Key, string(r.Op), r.Version, r.Seen, timestamp(r.OccurredAt), timestamp(r.ReceivedAt), r.Ordinal, payload(r.Data))
-	return s.values, nil
-}
-
-func (s *copySource) Err() error { return nil }
-
-// timestamp and payload return an untyped nil for NULL.
-func timestamp(t time.Time) any {
-	if t, ok := table.Time(t); ok {
-		return t
-	}
-	return nil
-}
-
-func payload(data []byte) any {
-	if len(data) == 0 {
-		return nil
-	}
-	return data
 }

@@ -12,10 +12,12 @@ import (
 // Own is the prefix of the tables that a destination keeps for itself beside those of the records.
 const Own = "_tributary_"
 
-// Ledger and Rejections are the tables that a destination keeps its place in (I3).
+// Ledger and Rejections are the tables that a destination keeps its place in (I3). Memory says, in layout columns, what columns hold: for each
+// column that has a Part a row of table, column, part, field and the type that the column was made with, which is empty for the operator's.
 const (
 	Ledger     = Own + "ledger"
 	Rejections = Own + "rejected"
+	Memory     = Own + "columns"
 )
 
 // Name is a template of a table's name, such as "{integration}_{stream}".
@@ -44,7 +46,12 @@ func (n Name) For(b connectors.Batch, stream string, max int) string {
 	if len(name) <= max {
 		return name
 	}
-	sum := sha256.Sum256([]byte(name))
+	return withHash(name, name, max)
+}
+
+// withHash is a name of at most max bytes that ends in a hash of what it stands for.
+func withHash(name, of string, max int) string {
+	sum := sha256.Sum256([]byte(of))
 	suffix := "_" + hex.EncodeToString(sum[:4])
 	return connectors.Clip(name, max-len(suffix)) + suffix
 }

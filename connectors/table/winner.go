@@ -19,34 +19,27 @@ func wins(r *connectors.Record, version, seen int64) bool {
 
 type identity struct{ stream, key, id string }
 
-// rows gathers the rows of one statement, which can touch a key or an ID only once.
-type rows struct {
-	mode connectors.Mode
-	at   map[identity]int
-	list []Row
-}
-
-func newRows(mode connectors.Mode, n int) *rows {
-	return &rows{mode: mode, at: make(map[identity]int, n), list: make([]Row, 0, n)}
+func newRows(p *plan, mode connectors.Mode, n int) *Rows {
+	return &Rows{Table: p.table, List: make([]Row, 0, n), mode: mode, at: make(map[identity]int, n), plan: p}
 }
 
 // add takes a record in. It returns false where only the database can tell what the record does to its key, because what
 // came before depends on the row that is there: then the statement must end before it.
-func (s *rows) add(r *connectors.Record) bool {
+func (s *Rows) add(r *connectors.Record) bool {
 	id := identity{r.Stream, r.Key, ""}
 	if s.mode == connectors.Append || r.Key == "" {
 		id = identity{r.Stream, "", r.ID}
 	}
 	at, again := s.at[id]
 	if !again {
-		s.at[id] = len(s.list)
-		s.list = append(s.list, Row{r, r.Version})
+		s.at[id] = len(s.List)
+		s.List = append(s.List, Row{r, r.Version})
 		return true
 	}
 	if s.mode == connectors.Append {
 		return true // the same change twice
 	}
-	row := &s.list[at]
+	row := &s.List[at]
 	if !wins(r, row.Version, row.Seen) {
 		return true // also if the row there has seen still more
 	}

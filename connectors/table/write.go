@@ -16,15 +16,20 @@ type Store interface {
 	// Begin starts a transaction, locks the ledger row of the batch's epoch and lane in it, made at 0 if there is none, and returns
 	// the row's next ordinal. What comes second for the row waits for the first to end.
 	Begin(ctx context.Context, b *connectors.Batch) (Tx, int64, error)
+	// Change makes the changes to a table that Dialect.Pending leaves, all or none, outside a transaction of Begin; in layout columns. What
+	// keeps a column from being widened is a *KeptError.
+	Change(ctx context.Context, table string, changes []Change) error
 }
 
 // Tx is a transaction that holds a ledger row.
 type Tx interface {
 	// Rejected returns the reasons of the records, by ordinal, that earlier attempts rejected in this transaction's lane.
 	Rejected(ctx context.Context, b *connectors.Batch) (map[int64]string, error)
-	// Insert writes rows, of which no two share a key. Where the database refuses one of them for what it holds, the error of Insert or
-	// Commit is a *RowError.
-	Insert(ctx context.Context, table string, b *connectors.Batch, rows []Row) error
+	// Columns returns the columns of a table besides those of the metadata, and keeps them as they are until the transaction ends; in
+	// layout columns.
+	Columns(ctx context.Context, table string) ([]Column, error)
+	// Insert writes rows. Where the database refuses one of them for what it holds, the error of Insert or Commit is a *RowError.
+	Insert(ctx context.Context, b *connectors.Batch, rows *Rows) error
 	// Commit notes the rejected records, forgets those below the batch, moves the ledger to next and commits, durably.
 	Commit(ctx context.Context, b *connectors.Batch, next int64, rejected map[int64]string) error
 	// Rollback ends the transaction if Commit has not.
@@ -46,15 +51,46 @@ type Limits struct {
 	Name int
 }
 
+// Options are what a block says of its tables, and what the database can do.
+type Options struct {
+	Name    Name
+	Layout  string                // "": raw
+	Schema  connectors.SchemaRule // "": Evolve
+	Limits  Limits
+	Dialect Dialect // for layout columns
+}
+
+// ReadOptions reads the block's part of the options.
+func ReadOptions(c connectors.Config, table string) (Options, error) {
+	name, err := ParseName(table)
+	if err != nil {
+		return Options{}, err
+	}
+	o := Options{Name: name, Layout: c.Layout, Schema: c.Schema}
+	if o.Layout == "" {
+		o.Layout = connectors.LayoutRaw
+	}
+	if o.Schema == "" {
+		o.Schema = connectors.Evolve
+	}
+	if o.Layout != connectors.LayoutRaw && o.Layout != connectors.LayoutColumns {
+		return o, connectors.Errorf(connectors.Invalid, "settings", "layout %q: want %s or %s", o.Layout, connectors.LayoutRaw, connectors.LayoutColumns)
+	}
+	if !slices.Contains(connectors.SchemaRules, o.Schema) {
+		return o, connectors.Errorf(connectors.Invalid, "settings", "schema %q: want one of %v", o.Schema, connectors.SchemaRules)
+	}
+	return o, nil
+}
+
 // Write writes a batch, statement by statement, each in a transaction of its own that moves the ledger (I3): what an earlier attempt, also one
 // that is still running, has committed is skipped. A statement that fails for what a row holds is halved until the row is
 // found; it is rejected, the others are written (I4).
-func Write(ctx context.Context, s Store, name Name, limits Limits, b connectors.Batch) (connectors.Result, error) {
+func Write(ctx context.Context, s Store, o Options, b connectors.Batch) (connectors.Result, error) {
 	if err := validate(b); err != nil {
 		return connectors.NewResult(len(b.Records)), err
 	}
-	w := &writer{store: s, limits: limits, batch: &b, tables: make([]string, len(b.Records)), result: connectors.NewResult(len(b.Records))}
-	if err := w.write(ctx, w.route(name)); err != nil {
+	w := &writer{store: s, options: &o, batch: &b, tables: make([]string, len(b.Records)), result: connectors.NewResult(len(b.Records)), kept: make(map[string]map[string]bool)}
+	if err := w.write(ctx, w.route()); err != nil {
 		if cause := context.Cause(ctx); cause != nil && ctx.Err() != nil {
 			err = cause
 		}
@@ -82,27 +118,28 @@ func validate(b connectors.Batch) error {
 }
 
 type writer struct {
-	store  Store
-	limits Limits
-	batch  *connectors.Batch
-	tables []string // by record
-	done   int      // records before this one are durable or rejected
-	result connectors.Result
+	store   Store
+	options *Options
+	batch   *connectors.Batch
+	tables  []string // by record
+	done    int      // records before this one are durable or rejected
+	result  connectors.Result
+	kept    map[string]map[string]bool // columns of tables that were found not to be widened
 }
 
 // route finds each record's table, rejects what no table can hold and returns the tables. It judges by the record alone,
 // so that each attempt rejects the same.
-func (w *writer) route(name Name) []string {
+func (w *writer) route() []string {
 	byStream := make(map[string]string)
 	for i := range w.batch.Records {
 		r := &w.batch.Records[i]
-		if reason := unfit(r, w.limits.Data); reason != "" {
+		if reason := unfit(r, w.options); reason != "" {
 			w.result.Reject(i, reason)
 			continue
 		}
 		table, known := byStream[r.Stream]
 		if !known {
-			table = name.For(*w.batch, r.Stream, w.limits.Name)
+			table = w.options.Name.For(*w.batch, r.Stream, w.options.Limits.Name)
 			byStream[r.Stream] = table
 		}
 		switch {
@@ -172,46 +209,88 @@ func (w *writer) halve(ctx context.Context, end int, row *RowError) error {
 	return err
 }
 
+// changesAtOnce bounds how often the columns of a statement's tables may have to change before it goes in: other writers may change them too.
+const changesAtOnce = 20
+
 // transact makes one transaction with records up to end at most, without the rejected ones. It returns the end of what it tried.
 func (w *writer) transact(ctx context.Context, end int, rejected map[int]string) (int, error) {
+	for range changesAtOnce {
+		tried, plans, err := w.attempt(ctx, end, rejected)
+		if plans == nil {
+			return tried, err
+		}
+		for _, p := range plans {
+			if err := w.change(ctx, p); err != nil {
+				return tried, err
+			}
+		}
+	}
+	return w.done, connectors.Errorf(connectors.Unavailable, "change columns", "others keep changing the columns of the same tables")
+}
+
+func (w *writer) change(ctx context.Context, p *plan) error {
+	err := w.store.Change(ctx, p.table, p.changes())
+	var kept *KeptError
+	if !errors.As(err, &kept) {
+		return err
+	}
+	if w.kept[p.table] == nil {
+		w.kept[p.table] = make(map[string]bool)
+	}
+	if w.kept[p.table][kept.Column] {
+		return connectors.Errorf(connectors.Unknown, "change columns", "column %q is to be widened although it can't be", kept.Column)
+	}
+	w.kept[p.table][kept.Column] = true
+	return nil
+}
+
+// attempt is one try of transact. Where columns have to change first, it returns the plans that say how and has written nothing.
+func (w *writer) attempt(ctx context.Context, end int, rejected map[int]string) (int, []*plan, error) {
 	tx, position, err := w.store.Begin(ctx, w.batch)
 	if err != nil {
-		return w.done, err
+		return w.done, nil, err
 	}
 	defer tx.Rollback()
 	if err := w.skip(ctx, tx, position); err != nil {
-		return w.done, err
+		return w.done, nil, err
 	}
-	groups, end := w.statement(w.done, end, rejected)
+	s, err := w.gather(ctx, tx, end, rejected)
+	end = s.end
+	if err != nil {
+		return end, nil, err
+	}
 	next := w.batch.Next
 	if end < len(w.batch.Records) {
 		next = w.batch.Records[end].Ordinal
 	}
 	if next <= position {
-		return end, nil
+		return end, nil, nil
 	}
-	for _, g := range groups {
-		if err := tx.Insert(ctx, g.table, w.batch, g.rows.list); err != nil {
-			return end, err
+	if plans := s.changed(); plans != nil {
+		return end, plans, nil
+	}
+	for _, rows := range s.rows {
+		if len(rows.List) == 0 {
+			continue
+		}
+		if err := tx.Insert(ctx, w.batch, rows); err != nil {
+			return end, nil, err
 		}
 	}
-	reasons := make(map[int64]string, len(rejected))
-	for i, reason := range rejected {
-		if i >= w.done {
-			reasons[w.batch.Records[i].Ordinal] = reason
-		}
+	reasons := make(map[int64]string, len(s.rejected))
+	for i, reason := range s.rejected {
+		reasons[w.batch.Records[i].Ordinal] = connectors.Clip(reason, 500)
 	}
 	if err := tx.Commit(ctx, w.batch, next, reasons); err != nil {
-		return end, err
+		return end, nil, err
 	}
-	for i, reason := range rejected {
-		if i >= w.done {
-			w.result.Reject(i, reason)
-		}
+	for i, reason := range s.rejected {
+		w.result.Reject(i, reason)
 	}
 	w.result.Durable(w.done, end)
+	w.result.Discarded += s.discarded
 	w.done = end
-	return end, nil
+	return end, nil, nil
 }
 
 // skip passes over the records below the ledger's position. One that the database refused then is rejected again: nobody may
@@ -236,35 +315,85 @@ func (w *writer) skip(ctx context.Context, tx Tx, position int64) error {
 	return nil
 }
 
-type group struct {
-	table string
-	rows  *rows
+// statement is what goes into a transaction: the records from done up to end.
+type statement struct {
+	end       int
+	rows      []*Rows // by table
+	rejected  map[int]string
+	discarded int
 }
 
-// statement gathers rows by table from the records from start up to end at most, and returns where it stopped.
-func (w *writer) statement(start, end int, rejected map[int]string) ([]group, int) {
-	var groups []group
-	bytes := 0
-	for i := start; i < end; i++ {
+// changed are the plans that need other columns than there are.
+func (s *statement) changed() []*plan {
+	var plans []*plan
+	for _, r := range s.rows {
+		if len(r.plan.changes()) > 0 {
+			plans = append(plans, r.plan)
+		}
+	}
+	return plans
+}
+
+// gather takes in records up to end at most, but those in rejected.
+func (w *writer) gather(ctx context.Context, tx Tx, end int, rejected map[int]string) (*statement, error) {
+	s := &statement{end: w.done, rejected: make(map[int]string)}
+	limits, bytes := w.options.Limits, 0
+	for i := w.done; i < end; i++ {
 		if w.result.Outcomes[i] == connectors.Rejected {
 			continue
 		}
-		if _, ok := rejected[i]; ok {
+		if reason, ok := rejected[i]; ok {
+			s.rejected[i] = reason
 			continue
 		}
 		r := &w.batch.Records[i]
 		bytes += len(r.Data)
-		if i > start && (i-start >= w.limits.Records || bytes > w.limits.Bytes) {
-			return groups, i
+		if i > w.done && (i-w.done >= limits.Records || bytes > limits.Bytes) {
+			s.end = i
+			return s, nil
 		}
-		g := slices.IndexFunc(groups, func(g group) bool { return g.table == w.tables[i] })
-		if g < 0 {
-			g = len(groups)
-			groups = append(groups, group{w.tables[i], newRows(w.batch.Mode, min(end-i, w.limits.Records))})
+		rows, err := w.rowsOf(ctx, tx, s, w.tables[i], min(end-i, limits.Records))
+		if err != nil {
+			return s, err
 		}
-		if !groups[g].rows.add(r) {
-			return groups, i
+		discarded, problem := rows.plan.look(r.Data)
+		switch {
+		case problem == "":
+		case w.options.Schema == connectors.Freeze && i > w.done: // what came before it is written first
+			s.end = i
+			return s, nil
+		case w.options.Schema == connectors.Freeze:
+			return s, connectors.Errorf(connectors.Invalid, "write", "the schema is frozen: %s. Change the table, the block's schema rule or its map", problem)
+		default:
+			s.rejected[i] = problem
+			continue
+		}
+		if !rows.add(r) {
+			s.end = i
+			return s, nil
+		}
+		s.discarded += discarded
+	}
+	s.end = max(w.done, end)
+	return s, nil
+}
+
+// rowsOf are the statement's rows of a table.
+func (w *writer) rowsOf(ctx context.Context, tx Tx, s *statement, table string, n int) (*Rows, error) {
+	for _, r := range s.rows {
+		if r.Table == table {
+			return r, nil
 		}
 	}
-	return groups, max(start, end)
+	p := rawPlan(table)
+	if w.options.Layout == connectors.LayoutColumns {
+		columns, err := tx.Columns(ctx, table)
+		if err != nil {
+			return nil, err
+		}
+		p = newPlan(table, w.options, w.kept[table], columns)
+	}
+	rows := newRows(p, w.batch.Mode, n)
+	s.rows = append(s.rows, rows)
+	return rows, nil
 }

@@ -13,7 +13,7 @@ import (
 	"tributary/connectors/table"
 )
 
-// memory is a database of one ledger row whose answers can be lost.
+// memory is a database of one ledger row, and of one table in layout columns, whose answers can be lost.
 type memory struct {
 	next     int64
 	rows     map[string]int // ID to how often it was inserted
@@ -22,10 +22,17 @@ type memory struct {
 	lose     int    // how many commits to go until one's answer is lost; 0 = none
 	begun    int
 	tables   []string
+
+	dialect table.Dialect
+	columns []table.Column
+	values  map[string]map[string]any // by ID and column
+	stuck   map[string]bool           // columns that can't be widened
+	meddle  func(*memory)             // is called before columns change
+	changed int
 }
 
 func newMemory() *memory {
-	return &memory{rows: make(map[string]int), rejected: make(map[int64]string)}
+	return &memory{rows: make(map[string]int), rejected: make(map[int64]string), values: make(map[string]map[string]any)}
 }
 
 func (m *memory) Prepare(_ context.Context, tables []string) error {
@@ -38,23 +45,60 @@ func (m *memory) Begin(ctx context.Context, _ *connectors.Batch) (table.Tx, int6
 		return nil, 0, ctx.Err()
 	}
 	m.begun++
-	return &transaction{m: m}, m.next, nil
+	return &transaction{m: m, values: make(map[string]map[string]any)}, m.next, nil
+}
+
+func (m *memory) Change(_ context.Context, _ string, changes []table.Change) error {
+	if m.meddle != nil {
+		m.meddle(m)
+	}
+	m.changed++
+	pending := m.dialect.Pending(changes, m.columns)
+	for _, c := range pending {
+		if c.Op == table.WidenColumn && m.stuck[c.Column.Name] {
+			return &table.KeptError{Column: c.Column.Name}
+		}
+	}
+	for _, c := range pending {
+		i := slices.IndexFunc(m.columns, func(o table.Column) bool { return o.Name == c.Column.Name })
+		switch {
+		case i < 0:
+			m.columns = append(m.columns, c.Column)
+		case c.Op != table.AddColumn:
+			m.columns[i] = c.Column
+		}
+	}
+	return nil
 }
 
 type transaction struct {
-	m    *memory
-	rows []table.Row
+	m      *memory
+	rows   []table.Row
+	values map[string]map[string]any
+}
+
+func (t *transaction) Columns(context.Context, string) ([]table.Column, error) {
+	return slices.Clone(t.m.columns), nil
 }
 
 func (t *transaction) Rejected(context.Context, *connectors.Batch) (map[int64]string, error) {
 	return t.m.rejected, nil
 }
 
-func (t *transaction) Insert(_ context.Context, _ string, _ *connectors.Batch, rows []table.Row) error {
-	if slices.ContainsFunc(rows, func(r table.Row) bool { return r.ID == t.m.poison }) {
+func (t *transaction) Insert(_ context.Context, _ *connectors.Batch, rows *table.Rows) error {
+	if slices.ContainsFunc(rows.List, func(r table.Row) bool { return r.ID == t.m.poison }) {
 		return &table.RowError{Reason: "it is poison"}
 	}
-	t.rows = append(t.rows, rows...)
+	t.rows = append(t.rows, rows.List...)
+	columns := rows.Columns()
+	for i, r := range rows.List {
+		v, named := make([]any, len(columns)), make(map[string]any)
+		rows.Values(i, v)
+		for j, c := range columns {
+			named[c.Name] = v[j]
+		}
+		t.values[r.ID] = named
+	}
 	return nil
 }
 
@@ -62,6 +106,7 @@ func (t *transaction) Commit(_ context.Context, _ *connectors.Batch, next int64,
 	for _, r := range t.rows {
 		t.m.rows[r.ID]++
 	}
+	maps.Copy(t.m.values, t.values)
 	maps.Copy(t.m.rejected, rejected)
 	t.m.next = next
 	if t.m.lose--; t.m.lose == 0 {
@@ -88,7 +133,7 @@ func write(t *testing.T, m *memory, b connectors.Batch) (connectors.Result, erro
 	if err != nil {
 		t.Fatal(err)
 	}
-	return table.Write(t.Context(), m, name, limits, b)
+	return table.Write(t.Context(), m, table.Options{Name: name, Limits: limits}, b)
 }
 
 // Whichever commit's answer is lost: the attempt that comes again inserts nothing twice and rejects again what was rejected, although it never

@@ -90,7 +90,7 @@ func (o *Opener) Lane(ctx context.Context, name string, revision int, user, lane
 	if layout == "" {
 		layout = connectors.LayoutRaw
 	}
-	cfg := connectors.Config{Settings: b.Settings, Connection: conn.Secret, Mode: mode, Layout: layout, Env: o.envFor(def.Name)}
+	cfg := connectors.Config{Settings: b.Settings, Connection: conn.Secret, Mode: mode, Layout: layout, Schema: b.Schema, Env: o.envFor(def.Name)}
 	p, old, err := o.lend(poolKey{name, revision, lane, owner}, conn.Version, b, def, cfg)
 	// Outside the lock: a destination that is slow to close delays no other (I11).
 	for _, x := range old {

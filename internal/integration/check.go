@@ -41,6 +41,10 @@ func (f *findings) checkRoles(reg *connectors.Registry) {
 		if m := connectors.Mode(mode); role == "destination" && (m == connectors.Append || m == connectors.ModeUpsert) && !slices.Contains(def.Modes, m) {
 			f.add(part(at, "mode"), "%s cannot %s; it can %s", name, mode, strings.Join(names(def.Modes), ", "))
 		}
+		layout, _ := object(v)["layout"].(string)
+		if role == "destination" && layout == connectors.LayoutColumns && !slices.Contains(layouts(def), layout) {
+			f.add(part(at, "layout"), "%s has no layout %s; it has %s", name, layout, strings.Join(layouts(def), ", "))
+		}
 	}
 	block(root["source"], []string{"source"}, "source", func(d connectors.Definition) bool { return d.OpenSource != nil })
 	list, _ := root["destinations"].([]any)
@@ -161,6 +165,13 @@ func (f *findings) checkDestination(s Spec, d Destination, at []string, reg *con
 	orDefault(&backlog, DefaultBacklogBytes)
 	if d.Batch.Bytes > backlog {
 		f.add(part(part(at, "batch"), "bytes"), "is more than the backlog of %d bytes holds", backlog)
+	}
+	layout := d.Layout
+	if def, err := reg.Lookup(d.Connector); err == nil {
+		orDefault(&layout, layouts(def)[0])
+	}
+	if d.Schema != "" && layout != connectors.LayoutColumns {
+		f.add(part(at, "schema"), "is for layout columns only; set that, or leave it out")
 	}
 	if _, err := parsePath(d.Select); err != nil {
 		f.add(part(at, "select"), "%s", err)

@@ -7,7 +7,7 @@ import (
 )
 
 // Defaults makes explicit what the Spec leaves to the defaults, so that a stored revision keeps its meaning when a
-// default changes: connections, batches, required, modes, layouts, the backlog. It changes no memory of s.
+// default changes: connections, batches, required, modes, layouts, schema rules, the backlog. It changes no memory of s.
 // Connectors that the registry doesn't know keep what they have.
 func (s Spec) Defaults(reg *connectors.Registry) Spec {
 	orDefault(&s.BacklogBytes, DefaultBacklogBytes)
@@ -21,8 +21,12 @@ func (s Spec) Defaults(reg *connectors.Registry) Spec {
 		d.Required = new(d.IsRequired())
 		if def, err := reg.Lookup(d.Connector); err == nil && len(def.Modes) > 0 {
 			orDefault(&d.Mode, def.Modes[0])
+			orDefault(&d.Layout, layouts(def)[0])
 		}
 		orDefault(&d.Layout, connectors.LayoutRaw)
+		if d.Layout == connectors.LayoutColumns {
+			orDefault(&d.Schema, connectors.Evolve)
+		}
 	}
 	return s
 }
@@ -33,6 +37,14 @@ func connectionName(reg *connectors.Registry, connector, name string) string {
 		orDefault(&name, DefaultConnection)
 	}
 	return name
+}
+
+// layouts are those that a destination can do.
+func layouts(def connectors.Definition) []string {
+	if len(def.Layouts) == 0 {
+		return []string{connectors.LayoutRaw}
+	}
+	return def.Layouts
 }
 
 func orDefault[T comparable](v *T, otherwise T) {

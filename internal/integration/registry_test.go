@@ -55,7 +55,7 @@ func testRegistry(t testing.TB) *connectors.Registry {
 		connectors.Definition{Name: "webhook", OpenSource: source, Receives: true, AnyStream: true},
 		connectors.Definition{
 			Name: "duckdb", Settings: fileSettings{}, OpenDestination: destination,
-			Modes: []connectors.Mode{connectors.ModeUpsert, connectors.Append},
+			Modes: []connectors.Mode{connectors.ModeUpsert, connectors.Append}, Layouts: []string{connectors.LayoutRaw, connectors.LayoutColumns},
 		},
 		connectors.Definition{
 			Name: "datastream", Settings: endpointSettings{}, Connection: shopConnection{}, OpenDestination: destination,

@@ -106,7 +106,7 @@ func (r *rules) explain(f *findings, v *jsonschema.ValidationError) {
 func choice(at []string) string {
 	for i := len(at) - 1; i >= 0; i-- {
 		switch at[i] {
-		case "connector", "mode", "layout", "trigger":
+		case "connector", "mode", "layout", "schema", "trigger":
 			return at[i]
 		case "streams":
 			return "stream"

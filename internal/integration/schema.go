@@ -14,7 +14,7 @@ import (
 	"tributary/connectors"
 )
 
-// Schema is the JSON Schema (2020-12) of an integration file, with the settings, modes and streams of each
+// Schema is the JSON Schema (2020-12) of an integration file, with the settings, modes, layouts and streams of each
 // connector of the registry. Editors use it, and so does Parse. Equal registries give equal bytes.
 func Schema(reg *connectors.Registry) ([]byte, error) {
 	r := jsonschema.Reflector{Anonymous: true, RequiredFromJSONSchemaTags: true, ExpandedStruct: true}
@@ -38,8 +38,9 @@ func Schema(reg *connectors.Registry) ([]byte, error) {
 		}
 		if def.OpenDestination != nil {
 			destinations = append(destinations, name)
-			mode := property("mode", &jsonschema.Schema{Enum: anys(def.Modes), Default: def.Modes[0]})
-			destination.AllOf = append(destination.AllOf, whenConnector(def, settings, mode))
+			can := property("mode", &jsonschema.Schema{Enum: anys(def.Modes), Default: def.Modes[0]})
+			can.Properties.Set("layout", &jsonschema.Schema{Enum: anys(layouts(def)), Default: layouts(def)[0]})
+			destination.AllOf = append(destination.AllOf, whenConnector(def, settings, can))
 		}
 	}
 	setConnectors(source, sources)

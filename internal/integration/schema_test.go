@@ -97,6 +97,8 @@ func TestSchemaAccepts(t *testing.T) {
 		good(shop, `{"name":"d","connector":"duckdb"}`):                                                                                          false,
 		good(shop, `{"name":"d","connector":"datastream","settings":{"url":"https://a"},"mode":"upsert"}`):                                       false,
 		good(shop, `{"name":"d","connector":"duckdb","settings":{"path":"a"},"batch":{"records":5,"age":"1s"},"required":false,"layout":"raw"}`): true,
+		good(shop, `{"name":"d","connector":"duckdb","settings":{"path":"a"},"layout":"columns","schema":"discard_row"}`):                        true,
+		good(shop, `{"name":"d","connector":"datastream","settings":{"url":"https://a"},"layout":"columns"}`):                                    false,
 		good(shop, `{"name":"D","connector":"duckdb","settings":{"path":"a"}}`):                                                                  false,
 	} {
 		v, err := jq.Decode([]byte(src))

@@ -73,7 +73,9 @@ type Destination struct {
 	// Required, true unless told: when it is down for long, the installation waits for it. An optional one spills to quarantine.
 	Required *bool           `json:"required,omitempty" jsonschema:"default=true" jsonschema_description:"true: when this destination is down for long, the installation waits for it; false: its records spill to quarantine."`
 	Mode     connectors.Mode `json:"mode,omitempty" jsonschema:"enum=append,enum=upsert" jsonschema_description:"append: a row for every change; upsert: a row for every object."`
-	Layout   string          `json:"layout,omitempty" jsonschema:"enum=raw,default=raw" jsonschema_description:"raw: columns of metadata plus the payload as JSON."`
+	Layout   string          `json:"layout,omitempty" jsonschema:"enum=raw,enum=columns,default=raw" jsonschema_description:"raw: columns of metadata plus the payload as JSON; columns: columns of metadata plus one for each field at the top of the payload."`
+	// Schema is for the layout columns only.
+	Schema connectors.SchemaRule `json:"schema,omitempty" jsonschema:"enum=evolve,enum=freeze,enum=discard_row,enum=discard_value,default=evolve" jsonschema_description:"What happens, in layout columns, with a field that has no column or a value that does not fit it. evolve: the table grows; freeze: the block stops; discard_row: the record goes to quarantine; discard_value: the value is left out."`
 }
 
 // Batch bounds a batch; what is reached first counts.
