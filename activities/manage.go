@@ -68,5 +68,5 @@ func plain(op string, err error) error {
 	if err == nil {
 		return nil
 	}
-	return temporal.NewApplicationError(catalogError(op, err).Error(), "catalog")
+	return temporal.NewApplicationError(catalogError(op, err).Error(), CatalogErrorType)
 }

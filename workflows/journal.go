@@ -100,7 +100,9 @@ func (s *State) dropFloors() {
 // mergeFloor drops a floor into the one before it, which stands for it from then on.
 func (s *State) mergeFloor(i int) {
 	merged := make(map[string]uint64, len(s.Floors[i].Moved))
+	//workflowcheck:ignore (a copy: order is nothing)
 	maps.Copy(merged, s.Floors[i].Moved)
+	//workflowcheck:ignore (a copy: order is nothing)
 	maps.Copy(merged, s.Floors[i-1].Moved)
 	s.Floors[i-1].Moved = merged
 	for _, t := range s.Streams {

@@ -130,7 +130,8 @@ func (r *run) rollable() (from, to int) {
 		count[e.Level]++
 		highest = max(highest, e.Level)
 		size += 100 + len(e.Name) + len(e.Stream)
-		for origin := range e.Lows { //workflowcheck:ignore (a sum: order is nothing)
+		//workflowcheck:ignore (a sum: order is nothing)
+		for origin := range e.Lows {
 			size += 25 + len(origin)
 		}
 	}
@@ -198,7 +199,8 @@ func (r *run) marks() map[string]uint64 {
 	low(activities.Origin(activities.ManifestOrigin, suffix), r.state.Manifests+1)
 	low(activities.Origin(activities.RequeueOrigin, suffix), r.state.Redeliveries+1)
 	// What is under way may have sealed what nothing in the state names yet.
-	for _, chunk := range r.fetching { //workflowcheck:ignore (the least of them, or a copy: order is nothing)
+	//workflowcheck:ignore (the least of them, or a copy: order is nothing)
+	for _, chunk := range r.fetching {
 		low(activities.Origin(activities.PollOrigin, suffix), chunk)
 		low(activities.Origin(activities.OverlapOrigin, suffix), chunk)
 		low(activities.Origin(activities.ExtraOrigin, suffix), chunk)
@@ -215,7 +217,8 @@ func (r *run) marks() map[string]uint64 {
 		if n, err := segment.ParseName(e.Name); err == nil {
 			low(n.Origin, n.Sequence)
 		}
-		for origin, seq := range e.Lows { //workflowcheck:ignore (the least of them, or a copy: order is nothing)
+		//workflowcheck:ignore (the least of them, or a copy: order is nothing)
+		for origin, seq := range e.Lows {
 			low(origin, seq)
 		}
 	}
@@ -228,7 +231,8 @@ func (r *run) marks() map[string]uint64 {
 		}
 	}
 	if r.plan.Reconciles() {
-		for journal, from := range r.state.since(r.state.floor()) { //workflowcheck:ignore (the least of them: order is nothing)
+		//workflowcheck:ignore (the least of them: order is nothing)
+		for journal, from := range r.state.since(r.state.floor()) {
 			low(journal, from)
 		}
 	}
