@@ -94,7 +94,7 @@ func newRun(ctx workflow.Context, in Input) *run {
 		writing:  make(map[string]bool), fetching: make(map[string]uint64),
 	}
 	if r.state == nil {
-		r.state = &State{Phase: Installing, Ledger: in.Epoch, Started: workflow.Now(ctx)}
+		r.state = &State{Phase: Installing, Ledger: in.Epoch, Started: workflow.Now(ctx), PublishedAt: in.Asked}
 		r.adoptPlan(in.Plan)
 	}
 	r.state.Runs++

@@ -13,6 +13,8 @@ type Input struct {
 	User         string `json:"user"`
 	Epoch        string `json:"epoch"`
 	Plan         Plan   `json:"plan"`
+	// Asked is when the install was asked for: low-water marks are published for the first time a Timing.Publish later.
+	Asked time.Time `json:"asked,omitzero"`
 	// State is nil in the first run.
 	State *State `json:"state,omitempty"`
 }

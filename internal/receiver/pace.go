@@ -15,8 +15,8 @@ const (
 	// instant is so short for a signal that nothing faster tells anything.
 	instant = 5 * time.Millisecond
 	// restFactor is how many times what a signal took too long is waited before the next.
-	restFactor = 16
-	maxPause   = 2 * time.Second
+	restFactor = 40
+	maxPause   = 6 * time.Second
 )
 
 // pause tells how long the place of a signal that took so long stays empty after it.
