@@ -221,6 +221,8 @@ func TestDestination(t *testing.T) {
 		Leaves: []goleak.Option{ // a proxy that is stopped while it has bytes in hand never lets go of them
 			goleak.IgnoreAnyFunction("github.com/Shopify/toxiproxy/v2/stream.(*ChanWriter).Write"),
 			goleak.IgnoreAnyFunction("github.com/Shopify/toxiproxy/v2/toxics.(*ToxicStub).Run"),
+			// kfake doesn't wait for its connections when it closes them
+			goleak.IgnoreAnyFunction("github.com/twmb/franz-go/pkg/kfake.(*clientConn).read.func1"),
 		},
 		Failing: map[string]connectortest.FailingDestination{
 			"wrong password, plain": failing(connectors.Unauthorized, settings, "plain", "admin", refuseLogins),
