@@ -7,6 +7,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"strconv"
@@ -14,6 +15,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"tributary/connectors"
@@ -176,6 +178,7 @@ func (s *Settings) options(timeout time.Duration) []kgo.Opt {
 		kgo.RequestTimeoutOverhead(timeout),
 		// Longer pauses are the engine's. Where the leaders are is asked as often, or a broken connection would cost five seconds.
 		kgo.MetadataMinAge(maxBackoff),
+		kgo.UnknownTopicRetries(2),
 		kgo.RetryBackoffFn(func(failures int) time.Duration {
 			return min(maxBackoff, 50*time.Millisecond<<min(failures, 10)) + rand.N(50*time.Millisecond)
 		}),
@@ -187,10 +190,11 @@ func topicName(name string) string {
 	legal := func(c byte) bool {
 		return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '.' || c == '_' || c == '-'
 	}
-	if name == "" || name == "." || name == ".." || strings.HasPrefix(name, "__") {
-		return template.Fit(" "+name, maxTopic, "-", legal)
+	fit := template.Fit(name, maxTopic, "-", legal)
+	if fit == "" || fit == "." || fit == ".." || strings.HasPrefix(fit, "__") {
+		return template.Fit("topic "+name, maxTopic, "-", legal)
 	}
-	return template.Fit(name, maxTopic, "-", legal)
+	return fit
 }
 
 // Write produces the batch's records. Those of one key are in one partition, in their order: where one comes again, because it was
@@ -222,6 +226,10 @@ func (d *destination) Write(ctx context.Context, b connectors.Batch) (connectors
 	}
 	w.send(ctx, all)
 	if w.err != nil {
+		if errors.Is(w.err, kerr.UnknownTopicOrPartition) || errors.Is(w.err, kerr.UnknownTopicID) {
+			// The client would never know the topic under its next ID.
+			d.cluster.PurgeTopicsFromProducing(slices.Sorted(maps.Values(names))...)
+		}
 		w.keepOrder()
 		return w.result, w.err
 	}
@@ -329,25 +337,27 @@ func (w *writing) keepOrder() {
 // message is the record on the wire. Its time is when it was received: a topic's retention must not throw away what happened long ago.
 func message(b *connectors.Batch, r *connectors.Record, topic string) *kgo.Record {
 	m := &kgo.Record{Topic: topic, Value: r.Data, Timestamp: r.ReceivedAt, Headers: make([]kgo.RecordHeader, 0, 8)}
+	values := make([]byte, 0, 2*len(time.RFC3339Nano)+32+len(r.Key)+len(r.ID)+len(r.Stream)+len(b.Installation)+len(b.User))
+	// add keeps a value that was appended to values.
+	add := func(name string, appended []byte) {
+		m.Headers = append(m.Headers, kgo.RecordHeader{Key: name, Value: appended[len(values):len(appended):len(appended)]})
+		values = appended
+	}
+	add("tributary-id", append(values, r.ID...))
+	add("tributary-stream", append(values, r.Stream...))
+	add("tributary-op", append(values, r.Op...))
+	add("tributary-version", strconv.AppendInt(values, r.Version, 10))
+	add("tributary-installation", append(values, b.Installation...))
+	add("tributary-user", append(values, b.User...))
+	if !r.OccurredAt.IsZero() {
+		add("tributary-occurred-at", r.OccurredAt.UTC().AppendFormat(values, time.RFC3339Nano))
+	}
+	if !r.ReceivedAt.IsZero() {
+		add("tributary-received-at", r.ReceivedAt.UTC().AppendFormat(values, time.RFC3339Nano))
+	}
 	if r.Key != "" {
-		m.Key = []byte(r.Key)
+		m.Key = append(values, r.Key...)[len(values):]
 	}
-	header := func(name, value string) {
-		m.Headers = append(m.Headers, kgo.RecordHeader{Key: name, Value: []byte(value)})
-	}
-	moment := func(name string, t time.Time) {
-		if !t.IsZero() {
-			header(name, t.UTC().Format(time.RFC3339Nano))
-		}
-	}
-	header("tributary-id", r.ID)
-	header("tributary-stream", r.Stream)
-	header("tributary-op", string(r.Op))
-	header("tributary-version", strconv.FormatInt(r.Version, 10))
-	header("tributary-installation", b.Installation)
-	header("tributary-user", b.User)
-	moment("tributary-occurred-at", r.OccurredAt)
-	moment("tributary-received-at", r.ReceivedAt)
 	return m
 }
 
