@@ -243,6 +243,26 @@ func TestGroups(t *testing.T) {
 	}
 }
 
+// A deletion that is sent otherwise has a request of its own, and so has a record whose headers differ.
+func TestGroupsOfOneRequest(t *testing.T) {
+	t.Parallel()
+	a := serve(t, nil)
+	d := opened(t, httpapi.Settings{
+		URL: a.URL, Delete: &httpapi.Request{Method: "DELETE"}, Headers: map[string]string{"X-Stream": "{stream}"}, Batch: &httpapi.Batch{},
+	})
+	b := batchOf("a", "b", "c", "d")
+	b.Records[1].Op, b.Records[2].Op = connectors.Delete, connectors.Delete
+	b.Records[3].Op, b.Records[3].Stream = connectors.Delete, "orders"
+	write(t, d, b)
+	var got []string
+	for _, c := range a.received() {
+		got = append(got, fmt.Sprint(c.method, " ", c.header.Get("X-Stream"), " ", strings.Count(c.body, `"n"`)))
+	}
+	if want := []string{"POST contacts 1", "DELETE contacts 2", "DELETE orders 1"}; !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
 // One record of a hundred that the API refuses, and one that the program can't map, are found; the others are delivered (I4).
 func TestPoisonInAGroup(t *testing.T) {
 	t.Parallel()
