@@ -40,7 +40,7 @@ type Settings struct {
 
 // Request is what is sent.
 type Request struct {
-	Method string `json:"method,omitempty" jsonschema:"description=Method,enum=POST,enum=PUT,enum=PATCH,enum=DELETE,default=POST"`
+	Method string `json:"method,omitempty" jsonschema:"description=Method; POST unless it is set,enum=POST,enum=PUT,enum=PATCH,enum=DELETE"`
 	Path   string `json:"path,omitempty" jsonschema:"description=What follows the URL with its query; variables as in headers stand in it percent-encoded: /contacts/{key}"`
 	Body   string `json:"body,omitempty" jsonschema:"description=A jq program that makes the body of a record; it knows $id $stream $key $op $occurred_at $received_at $version $installation $integration and $user. The payload as it is by default"`
 }
@@ -55,16 +55,22 @@ type Batch struct {
 // Rule fits an answer by its status, by what its body says, or by both.
 type Rule struct {
 	Status []string `json:"status,omitempty" jsonschema:"description=Statuses such as 409 and classes such as 5xx"`
-	Body   string   `json:"body,omitempty" jsonschema:"description=A jq condition on the answer's body, which is null where it is no JSON; it knows $status"`
+	Body   string   `json:"body,omitempty" jsonschema:"description=A jq condition on the answer's body; null where that is no JSON; it knows $status"`
 }
 
 // Connection proves who calls. Exactly one way, or none for an API that asks for nothing.
 type Connection struct {
-	URL      string            `json:"url,omitempty" jsonschema:"format=uri,description=The https URL of the API where each user has one of their own; the credentials are sent nowhere else"`
-	Token    string            `json:"token,omitempty" jsonschema:"format=password,description=Sent as Authorization: Bearer"`
-	User     string            `json:"user,omitempty" jsonschema:"description=User for Authorization: Basic"`
-	Password string            `json:"password,omitempty" jsonschema:"format=password,description=Password of the user"`
-	Headers  map[string]string `json:"headers,omitempty" jsonschema:"format=password,description=Headers that hold a secret such as X-Api-Key"`
+	URL      string   `json:"url,omitempty" jsonschema:"format=uri,description=The https URL of the API where each user has one of their own; the credentials are sent nowhere else"`
+	Token    string   `json:"token,omitempty" jsonschema:"format=password,description=Sent as Authorization: Bearer"`
+	User     string   `json:"user,omitempty" jsonschema:"description=User for Authorization: Basic"`
+	Password string   `json:"password,omitempty" jsonschema:"format=password,description=Password of the user"`
+	Headers  []Header `json:"headers,omitempty" jsonschema:"description=Headers that hold a secret such as X-Api-Key"`
+}
+
+// Header is a header that holds a secret.
+type Header struct {
+	Name  string `json:"name" jsonschema:"required,description=Name of the header"`
+	Value string `json:"value" jsonschema:"required,format=password,description=What it says"`
 }
 
 const (
@@ -192,15 +198,15 @@ func (d *destination) prepareSecret(c Connection) error {
 		r := http.Request{Header: d.secret}
 		r.SetBasicAuth(c.User, c.Password)
 	}
-	for _, name := range slices.Sorted(maps.Keys(c.Headers)) {
-		checked := name
-		if canonical := http.CanonicalHeaderKey(name); canonical == "Authorization" || canonical == "Cookie" {
+	for i, h := range c.Headers {
+		checked := h.Name
+		if canonical := http.CanonicalHeaderKey(h.Name); canonical == "Authorization" || canonical == "Cookie" {
 			checked = "X-Secret"
 		}
-		if problem := outbound.HeaderProblem(checked, c.Headers[name], "Content-"); problem != "" {
-			return invalid("connection", "headers: %.100q %s", name, problem)
+		if problem := outbound.HeaderProblem(checked, h.Value, "Content-"); problem != "" {
+			return invalid("connection", "headers[%d] %s", i, problem)
 		}
-		d.secret.Set(name, c.Headers[name])
+		d.secret.Set(h.Name, h.Value)
 	}
 	if len(c.Headers) > 0 {
 		ways++

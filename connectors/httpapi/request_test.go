@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/invopop/jsonschema"
+
 	"tributary/connectors"
 	"tributary/connectors/httpapi"
 )
@@ -93,9 +95,9 @@ func TestCredentials(t *testing.T) {
 	for want, c := range map[string]httpapi.Connection{
 		"Authorization: Bearer " + canary:       {Token: canary},
 		"Authorization: Basic YWRhOnM6ZWNyZXQ=": {User: "ada", Password: "s:ecret"},
-		"X-Api-Key: " + canary:                  {Headers: map[string]string{"x-api-key": canary}},
-		"Authorization: Token " + canary:        {Headers: map[string]string{"authorization": "Token " + canary}},
-		"Cookie: sid=" + canary:                 {Headers: map[string]string{"Cookie": "sid=" + canary}},
+		"X-Api-Key: " + canary:                  {Headers: []httpapi.Header{{Name: "x-api-key", Value: canary}}},
+		"Authorization: Token " + canary:        {Headers: []httpapi.Header{{Name: "authorization", Value: "Token " + canary}}},
+		"Cookie: sid=" + canary:                 {Headers: []httpapi.Header{{Name: "Cookie", Value: "sid=" + canary}}},
 	} {
 		c.URL = a.URL
 		d := open(t, httpapi.Settings{Check: "/me?x=1"}, c)
@@ -372,10 +374,10 @@ func TestBadSettingsAreRefusedWhenOpened(t *testing.T) {
 		"ID header":             {at + `"id_header": "a b"}`, ``, "id_header"},
 		"ID header twice":       {at + `"headers": {"idempotency-key": "1"}}`, ``, "sets itself"},
 		"length":                {at + `"headers": {"Content-Length": "1"}}`, ``, "sets itself"},
-		"connection's header":   {at + `"headers": {"x-api-key": "1"}}`, `{"headers": {"X-Api-Key": "` + canary + `"}}`, "is the connection's"},
+		"connection's header":   {at + `"headers": {"x-api-key": "1"}}`, `{"headers": [{"name": "X-Api-Key", "value": "` + canary + `"}]}`, "is the connection's"},
 		"two ways":              {at + `"path": ""}`, `{"token": "` + canary + `", "user": "a"}`, "one of them"},
 		"token of two lines":    {at + `"path": ""}`, `{"token": "` + canary + `\n"}`, "control characters"},
-		"host header":           {at + `"path": ""}`, `{"headers": {"Host": "` + canary + `"}}`, "sets itself"},
+		"host header":           {at + `"path": ""}`, `{"headers": [{"name": "Host", "value": "` + canary + `"}]}`, "sets itself"},
 		"empty rule":            {at + `"retry": {}}`, ``, "retry: give status, body or both"},
 		"status":                {at + `"retry": {"status": ["5x"]}}`, ``, "want one such as 409"},
 		"condition":             {at + `"reject": {"body": "$id"}}`, ``, "reject: body: jq:"},
@@ -388,6 +390,10 @@ func TestBadSettingsAreRefusedWhenOpened(t *testing.T) {
 	}
 	if _, err := connectors.NewRegistry(httpapi.Definition()); err != nil {
 		t.Error(err)
+	}
+	b, err := json.Marshal((&jsonschema.Reflector{DoNotReference: true}).Reflect(httpapi.Definition().Connection))
+	if n := strings.Count(string(b), `"format":"password"`); n != 3 || err != nil {
+		t.Errorf("%d fields are secret, want token, password and a header's value: %s", n, b)
 	}
 	if _, err := httpapi.Definition().OpenDestination(connectors.Config{Settings: []byte(`{"url": "https://example.com"}`), Mode: connectors.ModeUpsert}); kindOf(t, err) != connectors.Invalid {
 		t.Errorf("mode upsert: %v", err)
