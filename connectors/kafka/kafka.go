@@ -167,7 +167,7 @@ func (s *Settings) complete() (timeout time.Duration, topic template.Template, e
 // options are the client's that follow from the settings.
 func (s *Settings) options(timeout time.Duration) []kgo.Opt {
 	return []kgo.Opt{
-		kgo.ProducerBatchCompression(codecs[s.Compression]...),
+		kgo.ProducerBatchCompression(slices.Clone(codecs[s.Compression])...), // which the client changes
 		kgo.ProducerBatchMaxBytes(s.BatchBytes),
 		kgo.RequiredAcks(kgo.AllISRAcks()),
 		// A batch that is given up may be there all the same: it comes again with the same IDs (I3).

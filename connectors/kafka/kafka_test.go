@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net"
+	"os"
 	"strconv"
 	"strings"
 	"testing"
@@ -182,7 +183,8 @@ func behindProxy(t *testing.T, options ...kfake.Opt) (*kfake.Cluster, *toxiproxy
 }
 
 func TestDestination(t *testing.T) {
-	settings := kafka.Settings{Create: true, Timeout: "1s"}
+	// Long enough for a busy machine, and what a broken connection costs each time.
+	settings := kafka.Settings{Create: true, Timeout: "2s"}
 	users := []kfake.Opt{
 		kfake.EnableSASL(), kfake.EnableACLs(), kfake.SeedTopics(1, "fixed"), kfake.Superuser("PLAIN", "admin", "right"), kfake.Superuser("SCRAM-SHA-512", "admin", "right"),
 		kfake.User("PLAIN", "reader", canary, kfake.ACL{Resource: kmsg.ACLResourceTypeTopic, Name: "*", Pattern: kmsg.ACLResourcePatternTypeLiteral, Operation: kmsg.ACLOperationRead, Allow: true}),
@@ -215,6 +217,7 @@ func TestDestination(t *testing.T) {
 	connectortest.TestDestination(t, connectortest.DestinationHarness{
 		Modes:    []connectors.Mode{connectors.Append},
 		Once:     connectortest.ByID,
+		Records:  5_000,
 		AnyBytes: true,
 		Refuses:  func(data []byte) bool { return len(data) > 1_000_012 },
 		Canary:   canary,
@@ -248,6 +251,9 @@ func TestDestination(t *testing.T) {
 			}},
 		},
 		New: func(t *testing.T) connectortest.DestinationPlace {
+			if connection := os.Getenv(liveVariable); connection != "" {
+				return live(t, json.RawMessage(connection))
+			}
 			c, proxy := behindProxy(t)
 			def := kafka.Definition()
 			return connectortest.DestinationPlace{
