@@ -51,6 +51,9 @@ func FieldNames(v any) []string {
 	}
 	for f := range t.Fields() {
 		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+		if f.Anonymous && name == "" {
+			names = append(names, FieldNames(reflect.Zero(f.Type).Interface())...)
+		}
 		if name != "" && name != "-" {
 			names = append(names, name)
 		}

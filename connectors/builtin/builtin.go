@@ -5,6 +5,8 @@ import (
 	"tributary/connectors"
 	"tributary/connectors/datastream"
 	"tributary/connectors/duckdb"
+	"tributary/connectors/httpapi"
+	"tributary/connectors/kafka"
 	"tributary/connectors/postgres"
 	"tributary/connectors/shopify"
 	"tributary/connectors/webhook"
@@ -17,6 +19,8 @@ func New(more ...connectors.Definition) (*connectors.Registry, *duckdb.Files, er
 	r, err := connectors.NewRegistry(append([]connectors.Definition{
 		datastream.Definition(),
 		files.Definition(),
+		httpapi.Definition(),
+		kafka.Definition(),
 		postgres.Definition(),
 		shopify.Definition(),
 		webhook.Definition(),

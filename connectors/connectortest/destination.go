@@ -23,6 +23,8 @@ type DestinationHarness struct {
 	Modes []connectors.Mode
 	// Once is how the destination knows what was written before.
 	Once Once
+	// Records is how many records the largest tests write; 0 = 10,000. Fewer for destinations that make a request of each.
+	Records int
 	// AnyBytes says that it holds payloads that are no text.
 	AnyBytes bool
 	// Refuses tells which JSON texts the destination can't hold and rejects; nil: none.
@@ -103,7 +105,7 @@ func TestDestination(t *testing.T, h DestinationHarness) {
 				}{
 					{"empty batch", (*destinationTest).empty},
 					{"one record", (*destinationTest).one},
-					{"ten thousand records", (*destinationTest).many},
+					{"many records", (*destinationTest).many},
 					{"payloads byte for byte", (*destinationTest).payloads},
 					{"awkward names", (*destinationTest).names},
 					{"times beyond all calendars", (*destinationTest).times},
@@ -181,6 +183,14 @@ func (t *destinationTest) rows() []Row {
 		return t.place.Columns.Rows(t.T)
 	}
 	return t.place.Rows(t.T)
+}
+
+// size is how many records a test writes that writes n of a possible 10,000.
+func (t *destinationTest) size(n int) int {
+	if t.h.Records == 0 {
+		return n
+	}
+	return n * t.h.Records / 10_000
 }
 
 func (t *destinationTest) context() context.Context {
@@ -320,7 +330,7 @@ func (t *destinationTest) one() {
 }
 
 func (t *destinationTest) many() {
-	b := t.batch(0, records(0, 10_000)...)
+	b := t.batch(0, records(0, t.size(10_000))...)
 	t.write(t.open(), b)
 	t.want(rowsOf(b))
 }

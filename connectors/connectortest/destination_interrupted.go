@@ -22,9 +22,9 @@ type strike struct {
 
 // interrupted strikes at four different moments of a write and then writes the rest as the engine does.
 func (t *destinationTest) interrupted(prepare func() strike) {
-	size := 6_000
+	size := t.size(6_000)
 	if t.columns {
-		size = 1_500 // looking at what is there takes longer
+		size = t.size(1_500) // looking at what is there takes longer
 	}
 	started := time.Now()
 	all := []connectors.Batch{t.batch(0, records(0, size)...)}

@@ -23,7 +23,7 @@ func (t *destinationTest) again() {
 
 // atOnce is an attempt that was given up and commits after the next has begun.
 func (t *destinationTest) atOnce() {
-	b := t.batch(0, records(0, 6_000)...)
+	b := t.batch(0, records(0, t.size(6_000))...)
 	var group sync.WaitGroup
 	errs := make(chan error, 4)
 	for range cap(errs) {

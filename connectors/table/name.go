@@ -43,10 +43,7 @@ func ParseName(s string) (Name, error) {
 func (n Name) For(b connectors.Batch, stream string, max int) string {
 	r := &connectors.Record{Stream: stream}
 	name := n.Expand(func(variable string) string { return template.Value(&b, r, variable) })
-	if len(name) <= max {
-		return name
-	}
-	return withHash(name, name, max)
+	return template.Fit(name, max, "_", nil)
 }
 
 // withHash is a name of at most max bytes that ends in a hash of what it stands for.

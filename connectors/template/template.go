@@ -2,6 +2,8 @@
 package template
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"slices"
 	"strconv"
 	"strings"
@@ -92,4 +94,30 @@ func Value(b *connectors.Batch, r *connectors.Record, variable string) string {
 		return strconv.FormatInt(r.Version, 10)
 	}
 	panic("template: no variable " + variable)
+}
+
+// Fit makes a name of at most max bytes out of one of any length and characters: each byte that legal refuses (nil: none) becomes _, and a
+// name that had to be changed ends in a separator and a hash of the whole, so that two names never become one.
+func Fit(name string, max int, separator string, legal func(byte) bool) string {
+	fit := func(c byte) bool { return legal == nil || legal(c) }
+	illegal := func() bool {
+		for i := range len(name) {
+			if !fit(name[i]) {
+				return true
+			}
+		}
+		return false
+	}
+	if len(name) <= max && !illegal() {
+		return name
+	}
+	sum := sha256.Sum256([]byte(name))
+	suffix := separator + hex.EncodeToString(sum[:4])
+	cut := []byte(connectors.Clip(name, max-len(suffix)))
+	for i, c := range cut {
+		if !fit(c) {
+			cut[i] = '_'
+		}
+	}
+	return string(cut) + suffix
 }

@@ -52,3 +52,24 @@ func TestParseRefuses(t *testing.T) {
 		}
 	}
 }
+
+// A name that fits stays; one that doesn't is changed, fits, and differs from all others that look like it then.
+func TestFit(t *testing.T) {
+	t.Parallel()
+	legal := func(c byte) bool { return c >= 'a' && c <= 'z' }
+	seen := make(map[string]string)
+	for _, name := range []string{"a", "abcdefghijklmnop", "a b", "a.b", "a_b", "é", "abcdefghijklmnopq", "abcdefghijklmnopr", "abcdefg", ""} {
+		got := template.Fit(name, 16, "-", legal)
+		if len(got) > 16 || seen[got] != "" {
+			t.Errorf("%q gives %q, as does %q", name, got, seen[got])
+		}
+		seen[got] = name
+		changed := strings.ContainsFunc(name, func(r rune) bool { return r < 'a' || r > 'z' }) || len(name) > 16
+		if changed == (got == name) || changed && strings.ContainsFunc(got[:len(got)-9], func(r rune) bool { return r != '_' && (r < 'a' || r > 'z') }) {
+			t.Errorf("%q gives %q", name, got)
+		}
+	}
+	if got := template.Fit("größe", 8, "", nil); got != "größe" {
+		t.Errorf("got %q where everything is legal", got)
+	}
+}
