@@ -6,7 +6,6 @@ import (
 	"io"
 
 	"gocloud.dev/blob"
-	"gocloud.dev/gcerrors"
 
 	"tributary/connectors"
 )
@@ -24,8 +23,10 @@ func (d *destination) Check(ctx context.Context) error {
 		return d.account.failed(listing, d.name, err)
 	}
 	key := prefix + "_tributary_check"
-	if _, err := d.bucket.Attributes(ctx, key); err != nil && gcerrors.Code(err) != gcerrors.NotFound {
-		return d.account.failed(looking, d.name, err)
+	if _, err := d.bucket.Attributes(ctx, key); err != nil {
+		if e := d.account.failed(looking, d.name, err); e.Kind != connectors.NotFound {
+			return e
+		}
 	}
 	err = d.bucket.WriteAll(ctx, key, nil, &blob.WriterOptions{DisableContentTypeDetection: true, BeforeWrite: d.account.writing(true)})
 	if err == nil {
@@ -35,8 +36,8 @@ func (d *destination) Check(ctx context.Context) error {
 			"the store wrote an object although a condition forbade it, so it would write records twice: use one that keeps the conditions of writes (If-Match, If-None-Match)")
 	}
 	e := d.account.failed(uploading, d.name, err)
-	if code := gcerrors.Code(err); code == gcerrors.FailedPrecondition || code == gcerrors.NotFound && e.Kind == connectors.NotFound {
-		return nil // allowed, but for the condition
+	if d.account.unmet(err) || e.Kind == connectors.NotFound { // Amazon says that there is no object to match; the bucket is there
+		return nil
 	}
 	return e
 }

@@ -40,6 +40,11 @@ var gcsAdvice = map[string]string{
 	"userProjectMissing": "the bucket makes the requester pay, which is not supported: turn that off",
 }
 
+func (a *gcsAccount) unmet(err error) bool {
+	var answer *googleapi.Error
+	return errors.As(err, &answer) && answer.Code == http.StatusPreconditionFailed
+}
+
 // failed repeats of an answer only its reason: the rest may quote what was sent (I7).
 func (a *gcsAccount) failed(act action, bucket string, err error) *connectors.Error {
 	var known *connectors.Error

@@ -10,7 +10,6 @@ import (
 	"sync"
 
 	"gocloud.dev/blob"
-	"gocloud.dev/gcerrors"
 
 	"tributary/connectors"
 )
@@ -122,11 +121,12 @@ func (d *destination) last(ctx context.Context, prefix string, from, to int64) (
 // end reads up to which ordinal an object holds its folder's records.
 func (d *destination) end(ctx context.Context, key string) (int64, error) {
 	a, err := d.bucket.Attributes(ctx, key)
-	if gcerrors.Code(err) == gcerrors.NotFound {
-		return 0, connectors.Errorf(connectors.Unavailable, looking.op, "an object vanished while it was looked at")
-	}
 	if err != nil {
-		return 0, d.account.failed(looking, d.name, err)
+		e := d.account.failed(looking, d.name, err)
+		if e.Kind == connectors.NotFound {
+			e.Kind, e.Message = connectors.Unavailable, "an object vanished while it was looked at"
+		}
+		return 0, e
 	}
 	end, err := strconv.ParseInt(a.Metadata[metaNext], 10, 64)
 	if err != nil {

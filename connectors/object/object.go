@@ -46,6 +46,8 @@ type account interface {
 	listAfter(key string) func(as func(any) bool) error
 	// writing prepares an upload, as blob.WriterOptions.BeforeWrite. A refused one has a condition that no object can meet.
 	writing(refused bool) func(as func(any) bool) error
+	// unmet says that an answer was no, because of a write's condition.
+	unmet(err error) bool
 	// failed explains an error and gives it a kind (I9).
 	failed(a action, bucket string, err error) *connectors.Error
 	io.Closer

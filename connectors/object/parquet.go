@@ -12,19 +12,25 @@ import (
 )
 
 // parquetSchema has a column for each field of a line, in the order of their names. The payload is a byte array that is known to be
-// JSON, byte for byte (I8).
-var parquetSchema = parquet.NewSchema("record", parquet.Group{
-	"_id":           parquet.String(),
-	"_installation": parquet.Encoded(parquet.String(), &parquet.RLEDictionary),
-	"_key":          parquet.String(),
-	"_occurred_at":  parquet.Optional(parquet.Timestamp(parquet.Microsecond)),
-	"_op":           parquet.Encoded(parquet.String(), &parquet.RLEDictionary),
-	"_ordinal":      parquet.Encoded(parquet.Int(64), &parquet.DeltaBinaryPacked),
-	"_received_at":  parquet.Optional(parquet.Timestamp(parquet.Microsecond)),
-	"_stream":       parquet.Encoded(parquet.String(), &parquet.RLEDictionary),
-	"_version":      parquet.Int(64),
-	"data":          parquet.Optional(parquet.JSON()),
-})
+// JSON, byte for byte (I8). Encodings are those that every reader knows, also old ones.
+var parquetSchema = func() *parquet.Schema {
+	text := parquet.Encoded(parquet.String(), &parquet.Plain)
+	few := parquet.Encoded(parquet.String(), &parquet.RLEDictionary)
+	number := parquet.Encoded(parquet.Int(64), &parquet.Plain)
+	instant := parquet.Optional(parquet.Encoded(parquet.Timestamp(parquet.Microsecond), &parquet.Plain))
+	return parquet.NewSchema("record", parquet.Group{
+		"_id":           text,
+		"_installation": few,
+		"_key":          text,
+		"_occurred_at":  instant,
+		"_op":           few,
+		"_ordinal":      number,
+		"_received_at":  instant,
+		"_stream":       few,
+		"_version":      number,
+		"data":          parquet.Optional(parquet.Encoded(parquet.JSON(), &parquet.Plain)),
+	})
+}()
 
 const (
 	// groupBytes of payload make a row group, which is in memory, compressed, until it is written.
@@ -35,7 +41,8 @@ const (
 
 func writeParquet(w io.Writer, p *portion, codec compress.Codec) error {
 	// The least and the greatest payload tell nobody anything, and would stand in the file's foot.
-	file := parquet.NewWriter(w, parquetSchema, parquet.Compression(codec), parquet.CreatedBy("tributary", "1", ""), parquet.SkipPageBounds("data"))
+	file := parquet.NewWriter(w, parquetSchema, parquet.Compression(codec), parquet.DataPageVersion(1),
+		parquet.CreatedBy("tributary", "1", ""), parquet.SkipPageBounds("data"))
 	columns := len(parquetSchema.Columns())
 	rows := make([]parquet.Row, 0, rowsAtOnce)
 	values := make([]parquet.Value, 0, rowsAtOnce*columns)

@@ -80,6 +80,11 @@ func kindOfStatus(status int) connectors.Kind {
 	return connectors.Unknown
 }
 
+func (a *s3Account) unmet(err error) bool {
+	var api smithy.APIError
+	return errors.As(err, &api) && api.ErrorCode() == "PreconditionFailed"
+}
+
 // failed repeats of an answer only its code: the rest may quote what was sent (I7).
 func (a *s3Account) failed(act action, bucket string, err error) *connectors.Error {
 	var known *connectors.Error

@@ -3,14 +3,18 @@ package object
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"net"
+	"os"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/Shopify/toxiproxy/v2"
+	"github.com/google/uuid"
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
 	"github.com/parquet-go/parquet-go"
@@ -18,6 +22,7 @@ import (
 	"github.com/rs/zerolog"
 	"github.com/tidwall/gjson"
 	"go.uber.org/goleak"
+	"gocloud.dev/blob"
 
 	"tributary/connectors"
 	"tributary/connectors/connectortest"
@@ -207,6 +212,48 @@ func gcsConnection(s *gcsServer) GCSConnection {
 	return GCSConnection{Bucket: bucket, ServiceAccountKey: keyFile(serviceKey(), s.URL+"/token"), Endpoint: s.URL}
 }
 
+// live is a folder of a real bucket, where the environment has a connection that names one, as JSON. The folder is emptied after the test.
+func live(t *testing.T, def connectors.Definition, variable string, s Settings) (place connectortest.DestinationPlace, ok bool) {
+	connection := json.RawMessage(os.Getenv(variable))
+	if len(connection) == 0 {
+		return place, false
+	}
+	root := "tributary-test/" + uuid.NewString() + "/"
+	s.Path = root + defaultPath
+	reader := openOn(t, def, connection, s)
+	each := func(use func(ctx context.Context, name string) error) {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		defer cancel()
+		for objects := reader.bucket.List(&blob.ListOptions{Prefix: root}); ; {
+			o, err := objects.Next(ctx)
+			if errors.Is(err, io.EOF) {
+				return
+			}
+			if err == nil {
+				err = use(ctx, o.Key)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	t.Cleanup(func() {
+		each(reader.bucket.Delete)
+		reader.Close()
+	})
+	return connectortest.DestinationPlace{
+		Open: func(t *testing.T, mode connectors.Mode) connectors.Destination { return openOn(t, def, connection, s) },
+		Rows: func(t *testing.T) []connectortest.Row {
+			all := make(map[string][]byte)
+			each(func(ctx context.Context, name string) (err error) {
+				all[name], err = reader.bucket.ReadAll(ctx, name)
+				return err
+			})
+			return rowsOf(t, all)
+		},
+	}, true
+}
+
 func TestS3(t *testing.T) {
 	for _, s := range []Settings{{}, {Format: "parquet"}} {
 		t.Run(s.Format, func(t *testing.T) { testS3(t, s) })
@@ -239,6 +286,9 @@ func testS3(t *testing.T, s Settings) {
 			})},
 		},
 		New: func(t *testing.T) connectortest.DestinationPlace {
+			if place, ok := live(t, S3(), "TRIBUTARY_TEST_S3", s); ok {
+				return place
+			}
 			server, def := serveS3(t), S3()
 			proxy := proxied(t, hostOf(t, server.URL))
 			c := s3Connection(server)
@@ -292,6 +342,9 @@ func testGCS(t *testing.T, s Settings) {
 			})},
 		},
 		New: func(t *testing.T) connectortest.DestinationPlace {
+			if place, ok := live(t, GCS(), "TRIBUTARY_TEST_GCS", s); ok {
+				return place
+			}
 			var proxy *toxiproxy.Proxy
 			server, def := serveGCS(t, func(upstream string) string {
 				proxy = proxied(t, upstream)

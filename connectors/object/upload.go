@@ -5,7 +5,6 @@ import (
 	"strconv"
 
 	"gocloud.dev/blob"
-	"gocloud.dev/gcerrors"
 )
 
 // put writes the portion's records as one object, streaming, unless there is one of that name. Nothing is to be seen of an object until
@@ -41,7 +40,7 @@ func (d *destination) put(ctx context.Context, key string, p *portion) (exists b
 	switch {
 	case err == nil:
 		return false, nil
-	case gcerrors.Code(err) == gcerrors.FailedPrecondition:
+	case d.account.unmet(err):
 		return true, nil
 	}
 	return false, d.account.failed(uploading, d.name, err)
