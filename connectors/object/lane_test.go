@@ -334,12 +334,12 @@ func TestForeignObjects(t *testing.T) {
 	if err := opened(t, s, Settings{Compression: "none"}).collide(t, b); kindOf(t, err) != connectors.Invalid {
 		t.Fatalf("got %v", err)
 	}
-	for _, name := range []string{"README.md", "note", numbered(5) + "0.ndjson"} {
-		if _, err := s.backend.PutObject(bucket, series("stream=orders/date=2026-11-22/", &b)+name, nil, bytes.NewReader(nil), 0, nil); err != nil {
+	for _, name := range []string{"README.md", "note", "0" + numbered(5) + ".ndjson"} {
+		if _, err := s.backend.PutObject(bucket, series("stream=notes/date=2026-11-22/", &b)+name, nil, bytes.NewReader(nil), 0, nil); err != nil {
 			t.Fatal(err)
 		}
 	}
-	write(t, opened(t, s, Settings{}), batchOf(11, "orders"))
+	write(t, opened(t, s, Settings{}), batchOf(11, "notes"))
 }
 
 // collide writes a batch without having looked at what is there, as if an object had come in between.
