@@ -18,7 +18,7 @@ func (d *destination) Check(ctx context.Context) error {
 		return err
 	}
 	defer leave()
-	prefix := d.path.fixed()
+	prefix := d.path.fixed
 	if _, _, err := d.bucket.ListPage(ctx, blob.FirstPageToken, 1, &blob.ListOptions{Prefix: prefix}); err != nil && !errors.Is(err, io.EOF) {
 		return d.account.failed(listing, d.name, err)
 	}

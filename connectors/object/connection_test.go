@@ -125,7 +125,8 @@ func TestSettings(t *testing.T) {
 			t.Errorf("%v: got %v, want it to say %q", settings, err, want)
 		}
 	}
-	for _, c := range []connectors.Config{{Mode: connectors.ModeUpsert}, {Layout: "columns"}} {
+	for _, c := range []connectors.Config{{Mode: connectors.ModeUpsert}, {Layout: "rows"}, {Layout: connectors.LayoutColumns},
+		{Layout: connectors.LayoutColumns, Schema: connectors.Freeze, Settings: raw(t, Settings{Format: "parquet"})}} {
 		c.Connection = raw(t, connection)
 		if _, err := S3().OpenDestination(c); kindOf(t, err) != connectors.Invalid {
 			t.Errorf("got %v", err)

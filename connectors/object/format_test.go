@@ -128,7 +128,11 @@ func TestEncodersPassErrorsOn(t *testing.T) {
 // TestUnfit proves which records are refused, each for its reason, and that the reason quotes nothing.
 func TestUnfit(t *testing.T) {
 	t.Parallel()
-	d := &destination{path: path{parts: []string{"x"}}}
+	p, err := parsePath("x")
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := &destination{path: p}
 	for want, change := range map[string]func(r *connectors.Record){
 		"no ID":                            func(r *connectors.Record) { r.ID = "" },
 		"longer than 512":                  func(r *connectors.Record) { r.Key = strings.Repeat("k", 513) },

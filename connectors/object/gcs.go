@@ -13,8 +13,8 @@ import (
 	"google.golang.org/api/option"
 
 	"tributary/connectors"
+	"tributary/connectors/lifetime"
 	"tributary/connectors/outbound"
-	"tributary/connectors/table"
 )
 
 // GCSConnection is whose bucket it is and how to get in: the key of a service account, or the worker's own credentials.
@@ -27,7 +27,7 @@ type GCSConnection struct {
 
 // GCS describes the connector for Google Cloud Storage. Destinations opened from one Definition with the same connection share connections.
 func GCS() connectors.Definition {
-	var accounts table.Shared[account]
+	var accounts lifetime.Shared[account]
 	return connectors.Definition{
 		Name:       "gcs",
 		Title:      "Google Cloud Storage",
@@ -35,6 +35,7 @@ func GCS() connectors.Definition {
 		Settings:   Settings{},
 		Connection: GCSConnection{},
 		Modes:      []connectors.Mode{connectors.Append},
+		Layouts:    layouts,
 		OpenDestination: func(c connectors.Config) (connectors.Destination, error) {
 			connection, err := connectors.Decode[GCSConnection](c.Connection)
 			if err != nil {

@@ -55,19 +55,18 @@ func (d *destination) settle(ctx context.Context, p *portion, known map[string]i
 			return covered, nil
 		}
 		key := series(p.folder, p.batch) + numbered(rest.ordinal(0)) + d.format.ending
-		exists, err := d.put(ctx, key, &rest)
+		object, end := rest.object(d.dialect)
+		exists, err := d.put(ctx, key, object, end)
 		if err != nil {
 			return 0, err
 		}
-		if !exists {
-			return p.batch.Next, nil
-		}
-		end, err := d.end(ctx, key)
-		if err != nil {
-			return 0, err
-		}
-		if end <= rest.ordinal(0) {
-			return 0, foreign(key)
+		if exists {
+			if end, err = d.end(ctx, key); err != nil {
+				return 0, err
+			}
+			if end <= rest.ordinal(0) {
+				return 0, foreign(key)
+			}
 		}
 		covered = end
 	}

@@ -11,6 +11,7 @@ import (
 	"cmp"
 	"context"
 	"io"
+	"slices"
 	"sync"
 	"time"
 
@@ -18,6 +19,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"tributary/connectors"
+	"tributary/connectors/lifetime"
 	"tributary/connectors/table"
 )
 
@@ -71,9 +73,12 @@ type destination struct {
 	name    string // of the bucket
 	path    path
 	format  format
+	dialect *table.Dialect // of the columns; nil in layout raw
 	lanes   lanes
-	gate    table.Gate
+	gate    lifetime.Gate
 }
+
+var layouts = []string{connectors.LayoutRaw, connectors.LayoutColumns}
 
 var (
 	_ connectors.Destination = (*destination)(nil)
@@ -89,8 +94,13 @@ func open(c connectors.Config, bucket string, acquire func() (account, func() er
 	if c.Mode != "" && c.Mode != connectors.Append {
 		return nil, connectors.Errorf(connectors.Invalid, "settings", "mode %q is not possible: an object never changes, so want %s", c.Mode, connectors.Append)
 	}
-	if c.Layout != "" && c.Layout != connectors.LayoutRaw {
-		return nil, connectors.Errorf(connectors.Invalid, "settings", "layout %q: want %s", c.Layout, connectors.LayoutRaw)
+	switch {
+	case c.Layout != "" && !slices.Contains(layouts, c.Layout):
+		return nil, connectors.Errorf(connectors.Invalid, "settings", "layout %q: want one of %q", c.Layout, layouts)
+	case c.Layout == connectors.LayoutColumns && s.Format != "parquet":
+		return nil, connectors.Errorf(connectors.Invalid, "settings", "layout %s needs format parquet", c.Layout)
+	case c.Schema != "" && c.Schema != connectors.Evolve:
+		return nil, connectors.Errorf(connectors.Invalid, "settings", "schema %q is not possible: each file has the columns of its own records, so want %s", c.Schema, connectors.Evolve)
 	}
 	d := &destination{name: cmp.Or(s.Bucket, bucket)}
 	if err := checkBucket(d.name); err != nil {
@@ -98,6 +108,10 @@ func open(c connectors.Config, bucket string, acquire func() (account, func() er
 	}
 	if d.path, err = parsePath(s.Path); err != nil {
 		return nil, err
+	}
+	if c.Layout == connectors.LayoutColumns {
+		dialect := d.path.dialect()
+		d.dialect = &dialect
 	}
 	if d.format, err = newFormat(s.Format, s.Compression); err != nil {
 		return nil, err

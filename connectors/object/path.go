@@ -6,11 +6,11 @@ import (
 	"encoding/hex"
 	"fmt"
 	"regexp"
-	"slices"
 	"strings"
 
 	"tributary/connectors"
 	"tributary/connectors/table"
+	"tributary/connectors/template"
 )
 
 // defaultPath is understood as partitions by whatever reads folders as Hive lays them out: Athena, BigQuery, DuckDB, Spark, Trino.
@@ -35,8 +35,11 @@ const (
 
 // path is a template of a folder's name.
 type path struct {
-	// parts alternate: text, variable, text, variable, ..., text.
-	parts []string
+	template template.Template
+	// fixed is what all folders begin with.
+	fixed string
+	// keys are the columns that readers take from the names of folders, in lower case.
+	keys map[string]bool
 }
 
 // parsePath reads a template such as "raw/stream={stream}/date={date}"; "" means defaultPath.
@@ -48,78 +51,50 @@ func parsePath(s string) (path, error) {
 	invalid := func(format string, args ...any) (path, error) {
 		return path{}, connectors.Errorf(connectors.Invalid, "settings", "path %q: "+format, append([]any{s}, args...)...)
 	}
+	p := path{keys: make(map[string]bool)}
 	for segment := range strings.SplitSeq(s, "/") {
 		if segment == "" || strings.Trim(segment, ".") == "" {
 			return invalid("a folder's name is empty or made of dots only")
+		}
+		if key, _, found := strings.Cut(segment, "="); found {
+			p.keys[strings.ToLower(key)] = true
 		}
 	}
 	if strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f || strings.ContainsRune(`\#?*[]^"`, r) }) || strings.Contains(s, "__0x") {
 		return invalid(`want no control characters and none of \ # ? * [ ] ^ "`)
 	}
-	var p path
-	length := 0
-	rest := s
-	for {
-		text, after, found := strings.Cut(rest, "{")
-		if strings.Contains(text, "}") {
-			return invalid("there is a } without a {")
-		}
-		p.parts = append(p.parts, text)
-		length += len(text)
-		if !found {
-			break
-		}
-		variable, end, closed := strings.Cut(after, "}")
-		if !closed || !slices.Contains(variables, variable) {
-			return invalid("want the variables {%s}", strings.Join(variables, "}, {"))
-		}
-		p.parts = append(p.parts, variable)
-		length += cmp.Or(len(timeLayouts[variable]), maxValue)
-		rest = end
+	var err error
+	if p.template, err = template.Parse("path", s, variables...); err != nil {
+		return path{}, err
 	}
-	if length+1+maxName > maxKey {
+	longest := p.template.Expand(func(variable string) string {
+		return strings.Repeat("x", cmp.Or(len(timeLayouts[variable]), maxValue))
+	})
+	if len(longest)+1+maxName > maxKey {
 		return invalid("names of objects could become longer than %d bytes: use fewer variables or less text", maxKey)
 	}
-	return p, nil
-}
-
-// fixed is what all folders begin with.
-func (p path) fixed() string {
-	if len(p.parts) == 1 {
-		return p.parts[0] + "/"
+	if text, fixed := p.template.Fixed(); fixed {
+		p.fixed = text + "/"
+	} else {
+		p.fixed, _, _ = strings.Cut(s, "{")
 	}
-	return p.parts[0]
+	return p, nil
 }
 
 // folder is where a record's object lies. It depends on nothing that could be otherwise when the record comes again (I3): the time is
 // when the record reached us, not when it is written.
 func (p path) folder(b *connectors.Batch, r *connectors.Record) string {
 	t, dated := table.Time(r.ReceivedAt.UTC())
-	var s strings.Builder
-	for i, part := range p.parts {
-		if i%2 == 0 {
-			s.WriteString(part)
-			continue
+	return p.template.Expand(func(variable string) string {
+		layout := timeLayouts[variable]
+		switch {
+		case layout == "":
+			return partitionValue(template.Value(b, r, variable))
+		case dated:
+			return t.Format(layout)
 		}
-		value := ""
-		switch part {
-		case "stream":
-			value = r.Stream
-		case "integration":
-			value = b.Integration
-		case "user":
-			value = b.User
-		case "installation":
-			value = b.Installation
-		default:
-			if dated {
-				value = t.Format(timeLayouts[part])
-			}
-		}
-		s.WriteString(partitionValue(value))
-	}
-	s.WriteByte('/')
-	return s.String()
+		return partitionValue("")
+	}) + "/"
 }
 
 // series is what the names of a lane's objects in a folder have in common. What follows is an ordinal and the ending.

@@ -1,22 +1,41 @@
 package object
 
 import (
+	"bytes"
 	"fmt"
 	"time"
 	"unicode/utf8"
 
 	"tributary/connectors"
+	"tributary/connectors/table"
 )
 
 // portion is the records that a batch has for one folder.
 type portion struct {
 	batch   *connectors.Batch
 	folder  string
-	records []int // indexes into the batch
+	records []int       // indexes into the batch
+	columns *table.File // of the payloads; nil in layout raw
 }
 
 // ordinal is that of the portion's i-th record.
 func (p *portion) ordinal(i int) int64 { return p.batch.Records[p.records[i]].Ordinal }
+
+// object is the part of the portion that goes into one object, from its first record, and the ordinal that it ends at. In layout columns a file
+// has room for some columns only; where it ends depends on the records from its first one on alone, so that each attempt makes the same.
+func (p *portion) object(dialect *table.Dialect) (object *portion, end int64) {
+	if dialect == nil {
+		return p, p.batch.Next
+	}
+	object = &portion{batch: p.batch, folder: p.folder, columns: table.NewFile(*dialect)}
+	for n, i := range p.records {
+		if !object.columns.Take(p.batch.Records[i].Data) {
+			return object, p.ordinal(n)
+		}
+		object.records = p.records[:n+1]
+	}
+	return object, p.batch.Next
+}
 
 // portions divides a batch by folder, in the order of each folder's first record, and rejects what no file can hold (I4).
 func (d *destination) portions(b *connectors.Batch, result *connectors.Result) []*portion {
@@ -29,7 +48,7 @@ func (d *destination) portions(b *connectors.Batch, result *connectors.Result) [
 	byClass, byFolder := make(map[class]*portion), make(map[string]*portion)
 	for i := range b.Records {
 		r := &b.Records[i]
-		if reason := unfit(r); reason != "" {
+		if reason := d.unfit(r); reason != "" {
 			result.Reject(i, reason)
 			continue
 		}
@@ -49,8 +68,9 @@ func (d *destination) portions(b *connectors.Batch, result *connectors.Result) [
 	return all
 }
 
-// unfit says why no file can hold the record; "" where nothing is wrong with it.
-func unfit(r *connectors.Record) string {
+// unfit says why no file can hold the record; "" where nothing is wrong with it. It judges by the record alone, so that each attempt rejects
+// the same.
+func (d *destination) unfit(r *connectors.Record) string {
 	switch {
 	case r.ID == "":
 		return "the record has no ID"
@@ -64,6 +84,9 @@ func unfit(r *connectors.Record) string {
 	// The payload becomes part of a file of JSON as it is: one that is no JSON would spoil the file.
 	if err := connectors.CheckPayload("payload", r.Data); err != nil {
 		return err.Error()
+	}
+	if d.dialect != nil && bytes.Count(r.Data, []byte{':'}) > maxColumns/2 && !table.NewFile(*d.dialect).Take(r.Data) {
+		return fmt.Sprintf("the payload has more fields than the %d columns that a file can have", maxColumns)
 	}
 	return ""
 }

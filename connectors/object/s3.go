@@ -19,8 +19,8 @@ import (
 	"gocloud.dev/blob/s3blob"
 
 	"tributary/connectors"
+	"tributary/connectors/lifetime"
 	"tributary/connectors/outbound"
-	"tributary/connectors/table"
 )
 
 // S3Connection is whose bucket it is and how to get in: a key, the worker's own credentials, and a role that either may assume.
@@ -39,7 +39,7 @@ type S3Connection struct {
 // S3 describes the connector for Amazon S3 and what speaks its protocol. Destinations opened from one Definition with the same connection
 // share connections.
 func S3() connectors.Definition {
-	var accounts table.Shared[account]
+	var accounts lifetime.Shared[account]
 	return connectors.Definition{
 		Name:       "s3",
 		Title:      "Amazon S3",
@@ -47,6 +47,7 @@ func S3() connectors.Definition {
 		Settings:   Settings{},
 		Connection: S3Connection{},
 		Modes:      []connectors.Mode{connectors.Append},
+		Layouts:    layouts,
 		OpenDestination: func(c connectors.Config) (connectors.Destination, error) {
 			connection, err := connectors.Decode[S3Connection](c.Connection)
 			if err != nil {

@@ -7,9 +7,9 @@ import (
 	"gocloud.dev/blob"
 )
 
-// put writes the portion's records as one object, streaming, unless there is one of that name. Nothing is to be seen of an object until
+// put writes the portion's records as one object that ends at an ordinal, streaming, unless there is one of that name. Nothing is to be seen of an object until
 // it is whole.
-func (d *destination) put(ctx context.Context, key string, p *portion) (exists bool, err error) {
+func (d *destination) put(ctx context.Context, key string, p *portion, end int64) (exists bool, err error) {
 	// Closing a writer finishes the object, except when its context has ended before.
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -24,7 +24,7 @@ func (d *destination) put(ctx context.Context, key string, p *portion) (exists b
 		DisableContentTypeDetection: true,
 		Metadata: map[string]string{
 			metaFirst:   strconv.FormatInt(p.ordinal(0), 10),
-			metaNext:    strconv.FormatInt(p.batch.Next, 10),
+			metaNext:    strconv.FormatInt(end, 10),
 			metaRecords: strconv.Itoa(len(p.records)),
 		},
 		BeforeWrite: d.account.writing(false),
