@@ -5,6 +5,7 @@ import (
 	"tributary/connectors"
 	"tributary/connectors/datastream"
 	"tributary/connectors/duckdb"
+	"tributary/connectors/object"
 	"tributary/connectors/postgres"
 	"tributary/connectors/shopify"
 	"tributary/connectors/webhook"
@@ -17,6 +18,8 @@ func New(more ...connectors.Definition) (*connectors.Registry, *duckdb.Files, er
 	r, err := connectors.NewRegistry(append([]connectors.Definition{
 		datastream.Definition(),
 		files.Definition(),
+		object.GCS(),
+		object.S3(),
 		postgres.Definition(),
 		shopify.Definition(),
 		webhook.Definition(),
