@@ -7,6 +7,7 @@ import (
 	"tributary/connectors/duckdb"
 	"tributary/connectors/httpapi"
 	"tributary/connectors/kafka"
+	"tributary/connectors/object"
 	"tributary/connectors/postgres"
 	"tributary/connectors/shopify"
 	"tributary/connectors/webhook"
@@ -21,6 +22,8 @@ func New(more ...connectors.Definition) (*connectors.Registry, *duckdb.Files, er
 		files.Definition(),
 		httpapi.Definition(),
 		kafka.Definition(),
+		object.GCS(),
+		object.S3(),
 		postgres.Definition(),
 		shopify.Definition(),
 		webhook.Definition(),

@@ -271,14 +271,12 @@ func (t *destinationTest) leaving() {
 	change := func(version int64, op connectors.Op, data string) connectors.Record {
 		return connectors.Record{ID: fmt.Sprint("change ", version), Stream: "orders", Key: "one", Op: op, Version: version, Data: []byte(data)}
 	}
-	d := t.open()
 	var all []connectors.Record
 	for i, r := range []connectors.Record{
 		change(1, connectors.Upsert, `{"a":1,"b":"x","c":[1]}`), change(2, connectors.Upsert, `{"b":5}`), change(4, connectors.Upsert, `{"a":null,"d":true}`),
 		change(3, connectors.Upsert, `{"a":3}`), change(5, connectors.Delete, ``), change(6, connectors.Upsert, `{"c":{}}`), change(7, connectors.Delete, `{"a":9}`),
 	} {
-		d = t.open()
-		t.write(d, t.batch(int64(i), r))
+		t.write(t.open(), t.batch(int64(i), r))
 		all = append(all, r)
 		t.want(t.model(all))
 	}
