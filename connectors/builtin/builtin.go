@@ -5,7 +5,9 @@ import (
 	"tributary/connectors"
 	"tributary/connectors/datastream"
 	"tributary/connectors/duckdb"
+	"tributary/connectors/eventbridge"
 	"tributary/connectors/postgres"
+	"tributary/connectors/pubsub"
 	"tributary/connectors/shopify"
 	"tributary/connectors/webhook"
 )
@@ -16,8 +18,10 @@ func New(more ...connectors.Definition) (*connectors.Registry, *duckdb.Files, er
 	files := duckdb.NewFiles()
 	r, err := connectors.NewRegistry(append([]connectors.Definition{
 		datastream.Definition(),
+		eventbridge.Definition(),
 		files.Definition(),
 		postgres.Definition(),
+		pubsub.Definition(),
 		shopify.Definition(),
 		webhook.Definition(),
 	}, more...)...)

@@ -154,6 +154,9 @@ func (s *Server) Events() []Event {
 	return append([]Event(nil), s.events...)
 }
 
+// Clear forgets the events.
+func (s *Server) Clear() { s.set(func() { s.events = nil }) }
+
 // Requests counts the PutEvents that were signed right.
 func (s *Server) Requests() int {
 	s.mu.Lock()

@@ -132,6 +132,9 @@ func (s *Server) Hold(f func()) {
 // Messages are those published, in order.
 func (s *Server) Messages() []*pstest.Message { return s.fake.Messages() }
 
+// Clear forgets the messages.
+func (s *Server) Clear() { s.fake.ClearMessages() }
+
 // Requests counts the Publish requests that were answered with success.
 func (s *Server) Requests() int {
 	s.mu.Lock()
