@@ -101,7 +101,7 @@ func TestConformance(t *testing.T) {
 	}
 	server := pubsubtest.New(t, pubsubtest.Options{})
 	server.CreateTopic(t, path("closed"), nil)
-	server.Deny(path("closed"))
+	server.Deny(path("closed"), pubsubtest.Publish, pubsubtest.Get)
 	place := fakePlace
 	if os.Getenv(liveProject) != "" {
 		place = livePlace

@@ -154,6 +154,9 @@ func TestAttributesCountForTheSize(t *testing.T) {
 	if _, err := opened(t, emulator(server.Addr), settings).Write(t.Context(), b); err != nil {
 		t.Fatal(err)
 	}
+	if n := server.Requests(); n > 8 { // were one too large, its halves would be sent
+		t.Errorf("%d requests for 62 MB", n)
+	}
 }
 
 // No more requests are under way than concurrency says.
@@ -202,9 +205,10 @@ func TestTopicByTemplate(t *testing.T) {
 		server.CreateTopic(t, path(name), nil)
 	}
 	for _, unordered := range []bool{true, false} {
+		settings := Settings{Project: project, Topic: "t-{integration}-{stream}", Unordered: unordered, Concurrency: 1}
 		b := batch(5, 1)
 		b.Records[1].Stream, b.Records[2].Stream, b.Records[3].Stream = "line items", "größe", strings.Repeat("long", 80)
-		r, err := opened(t, emulator(server.Addr), Settings{Project: project, Topic: "t-{integration}-{stream}", Unordered: unordered}).Write(t.Context(), b)
+		r, err := opened(t, emulator(server.Addr), settings).Write(t.Context(), b)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -225,8 +229,12 @@ func TestTopicByTemplate(t *testing.T) {
 func TestCheck(t *testing.T) {
 	t.Parallel()
 	server, _ := served(t)
-	server.CreateTopic(t, path("closed"), nil)
-	server.Deny(path("closed"))
+	for topic, rights := range map[string][]string{
+		"closed": {pubsubtest.Publish, pubsubtest.Get}, "to look at": {pubsubtest.Publish}, "unseen": {pubsubtest.Get},
+	} {
+		server.CreateTopic(t, path(encode(topic)), nil)
+		server.Deny(path(encode(topic)), rights...)
+	}
 	bare := pubsubtest.New(t, pubsubtest.Options{Emulator: true})
 	bare.CreateTopic(t, path("changes"), nil)
 	for name, c := range map[string]struct {
@@ -234,12 +242,14 @@ func TestCheck(t *testing.T) {
 		kind        connectors.Kind // "": it works
 		says        string
 	}{
-		"works":              {server.Addr, "changes", "", ""},
-		"no topic":           {server.Addr, "nowhere", connectors.NotFound, "gcloud pubsub topics create nowhere --project=acme-data"},
-		"no right":           {server.Addr, "closed", connectors.Forbidden, "--role=roles/pubsub.publisher"},
-		"by template":        {server.Addr, "{stream}", "", ""},
-		"emulator":           {bare.Addr, "changes", "", ""},
-		"emulator, no topic": {bare.Addr, "nowhere", connectors.NotFound, "topics create"},
+		"works":                {server.Addr, "changes", "", ""},
+		"no topic":             {server.Addr, "nowhere", connectors.NotFound, "gcloud pubsub topics create nowhere --project=acme-data"},
+		"no right":             {server.Addr, "closed", connectors.Forbidden, "--role=roles/pubsub.publisher"},
+		"no right but to look": {server.Addr, "to%20look%20at", connectors.Forbidden, "--role=roles/pubsub.publisher"},
+		"may not look":         {server.Addr, "unseen", "", ""},
+		"by template":          {server.Addr, "{stream}", "", ""},
+		"emulator":             {bare.Addr, "changes", "", ""},
+		"emulator, no topic":   {bare.Addr, "nowhere", connectors.NotFound, "topics create"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -260,7 +270,7 @@ func TestServiceAccount(t *testing.T) {
 	server, trust := secured(t, k.public)
 	server.CreateTopic(t, path("orders"), nil)
 	server.CreateTopic(t, path("closed"), nil)
-	server.Deny(path("closed"))
+	server.Deny(path("closed"), pubsubtest.Publish)
 	c := config(t, Connection{ServiceAccount: k.json, Endpoint: "https://" + server.Addr}, Settings{}) // project and topic by default
 	c.Operator = false
 	d, err := definition(trust).OpenDestination(c)

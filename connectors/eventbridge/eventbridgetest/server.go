@@ -4,6 +4,7 @@
 package eventbridgetest
 
 import (
+	"bytes"
 	"encoding/json"
 	"io"
 	"net/http"
@@ -130,6 +131,14 @@ func (s *Server) Object(t testing.TB, bucket, name string) []byte {
 		t.Fatal(err)
 	}
 	return b
+}
+
+// PutObject writes an object over what is there.
+func (s *Server) PutObject(t testing.TB, bucket, name string, data []byte) {
+	t.Helper()
+	if _, err := s.buckets.PutObject(bucket, name, map[string]string{}, bytes.NewReader(data), int64(len(data)), nil); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // Deny takes a right away: events:PutEvents, events:DescribeEventBus, or s3.

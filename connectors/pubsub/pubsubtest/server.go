@@ -108,11 +108,19 @@ func (s *Server) CreateTopic(t testing.TB, name string, schema func(data []byte)
 	s.schemas[name] = schema
 }
 
-// Deny takes the right to publish to a topic away, and to look at it.
-func (s *Server) Deny(topic string) {
+// Rights that Deny takes away.
+const (
+	Publish = "pubsub.topics.publish"
+	Get     = "pubsub.topics.get"
+)
+
+// Deny takes rights to a topic away.
+func (s *Server) Deny(topic string, rights ...string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.denied[topic] = true
+	for _, right := range rights {
+		s.denied[topic+" "+right] = true
+	}
 }
 
 // Fail asks f about each Publish: its error is the answer, nil lets the request pass. f is called by one request at a time.
@@ -164,7 +172,7 @@ func (s *Server) intercept(ctx context.Context, req any, _ *grpc.UnaryServerInfo
 			return nil, err
 		}
 	case *pubsubpb.GetTopicRequest:
-		if s.isDenied(r.Topic) {
+		if s.isDenied(r.Topic, Get) {
 			return nil, status.Error(codes.PermissionDenied, "User not authorized to perform this action.")
 		}
 	}
@@ -173,7 +181,7 @@ func (s *Server) intercept(ctx context.Context, req any, _ *grpc.UnaryServerInfo
 
 // judge answers as the service does. What it refuses of a request it refuses whole.
 func (s *Server) judge(r *pubsubpb.PublishRequest) error {
-	if s.isDenied(r.Topic) {
+	if s.isDenied(r.Topic, Publish) {
 		return status.Error(codes.PermissionDenied, "User not authorized to perform this action.")
 	}
 	if len(r.Messages) == 0 || len(r.Messages) > maxMessages || proto.Size(r) > maxRequest {
@@ -218,10 +226,10 @@ func judgeMessage(m *pubsubpb.PubsubMessage) error {
 	return nil
 }
 
-func (s *Server) isDenied(topic string) bool {
+func (s *Server) isDenied(topic, right string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.denied[topic]
+	return s.denied[topic+" "+right]
 }
 
 // unknown says whether a message or one in it has fields that the protocol doesn't know.
@@ -251,8 +259,11 @@ type policy struct {
 
 func (p *policy) TestIamPermissions(ctx context.Context, r *iampb.TestIamPermissionsRequest) (*iampb.TestIamPermissionsResponse, error) {
 	_, err := p.server.fake.GServer.GetTopic(ctx, &pubsubpb.GetTopicRequest{Topic: r.Resource})
-	if err != nil || p.server.isDenied(r.Resource) {
-		return &iampb.TestIamPermissionsResponse{}, nil
+	var permitted []string
+	for _, right := range r.Permissions {
+		if err == nil && !p.server.isDenied(r.Resource, right) {
+			permitted = append(permitted, right)
+		}
 	}
-	return &iampb.TestIamPermissionsResponse{Permissions: r.Permissions}, nil
+	return &iampb.TestIamPermissionsResponse{Permissions: permitted}, nil
 }
