@@ -70,6 +70,9 @@ type Config struct {
 	// where the block has none.
 	Settings   json.RawMessage
 	Connection json.RawMessage
+	// Operator says that the connection is the operator's own, not a user's. Only such a one may stand for who the worker itself is,
+	// such as the credentials that a cloud gives to the machine.
+	Operator bool
 	// Streams are the streams that a source block reads, so that Check can prove the right to them; nil where no block asks, such as
 	// when a connection is checked by itself.
 	Streams []string

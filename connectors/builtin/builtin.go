@@ -5,10 +5,12 @@ import (
 	"tributary/connectors"
 	"tributary/connectors/datastream"
 	"tributary/connectors/duckdb"
+	"tributary/connectors/eventbridge"
 	"tributary/connectors/httpapi"
 	"tributary/connectors/kafka"
 	"tributary/connectors/object"
 	"tributary/connectors/postgres"
+	"tributary/connectors/pubsub"
 	"tributary/connectors/shopify"
 	"tributary/connectors/webhook"
 )
@@ -19,12 +21,14 @@ func New(more ...connectors.Definition) (*connectors.Registry, *duckdb.Files, er
 	files := duckdb.NewFiles()
 	r, err := connectors.NewRegistry(append([]connectors.Definition{
 		datastream.Definition(),
+		eventbridge.Definition(),
 		files.Definition(),
 		httpapi.Definition(),
 		kafka.Definition(),
 		object.GCS(),
 		object.S3(),
 		postgres.Definition(),
+		pubsub.Definition(),
 		shopify.Definition(),
 		webhook.Definition(),
 	}, more...)...)

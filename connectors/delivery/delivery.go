@@ -22,6 +22,10 @@ type Plan struct {
 	Concurrency int
 	// Records and Bytes bound a group; a larger single record goes alone. Records below 2: each record goes alone.
 	Records, Bytes int
+	// Size is what a record takes of Bytes; nil: what its payload has.
+	Size func(r *connectors.Record) int
+	// ByKey says that a group holds records of one key only, or such as have none.
+	ByKey bool
 	// Together says whether two records may share a request; nil: any may.
 	Together func(a, b *connectors.Record) bool
 	// Send makes one request with the records of the batch that group names by their index, in order.
@@ -33,6 +37,8 @@ type Verdict struct {
 	Err *connectors.Error
 	// Refused says that the other side refuses this content, for ever, and that other content may pass. Err has the reason.
 	Refused bool
+	// Each says it of each record of the group, in order, where the other side answers so. Then only the failed ones come again.
+	Each []Verdict
 }
 
 // Write sends the batch's records.
@@ -58,8 +64,8 @@ func Write(ctx context.Context, b *connectors.Batch, p Plan) (connectors.Result,
 func (p *Plan) groups() bool { return p.Records > 1 }
 
 // queues puts the records, by their index, into queues that may be sent side by side: one a key, and one for each record
-// without a key. For groups there are as many queues as requests at once, and a key always goes to the same one, whatever else
-// the batch holds: a Write that comes again makes the same groups of what is left.
+// without a key. For groups of several keys there are as many queues as requests at once, and a key always goes to the same one,
+// whatever else the batch holds: a Write that comes again makes the same groups of what is left.
 func (p *Plan) queues(records []connectors.Record) [][]int {
 	type name struct {
 		stream, key string
@@ -71,7 +77,7 @@ func (p *Plan) queues(records []connectors.Record) [][]int {
 		r := &records[i]
 		n := name{stream: r.Stream, key: r.Key}
 		switch {
-		case p.groups():
+		case p.groups() && !(p.ByKey && r.Key != ""):
 			h := fnv.New32a()
 			io.WriteString(h, r.Stream+"\x00"+cmp.Or(r.Key, r.ID))
 			n = name{number: int(h.Sum32() % uint32(p.Concurrency))}
@@ -91,16 +97,23 @@ func (p *Plan) queues(records []connectors.Record) [][]int {
 
 // cut takes from the head of a queue what goes with one request.
 func (p *Plan) cut(records []connectors.Record, queue []int) (group, rest []int) {
-	n, bytes := 1, len(records[queue[0]].Data)
+	n, bytes := 1, p.size(&records[queue[0]])
 	for n < min(len(queue), p.Records) {
 		first, next := &records[queue[0]], &records[queue[n]]
-		bytes += len(next.Data)
+		bytes += p.size(next)
 		if bytes > p.Bytes || p.Together != nil && !p.Together(first, next) {
 			break
 		}
 		n++
 	}
 	return queue[:n], queue[n:]
+}
+
+func (p *Plan) size(r *connectors.Record) int {
+	if p.Size == nil {
+		return len(r.Data)
+	}
+	return p.Size(r)
 }
 
 // writing is a Write under way.
@@ -155,6 +168,8 @@ func (w *writing) send(ctx context.Context, group []int) bool {
 	}
 	v := w.Send(ctx, group)
 	switch {
+	case v.Each != nil:
+		return w.settleEach(group, v.Each)
 	case v.Refused && len(group) > 1:
 		half := len(group) / 2
 		return w.send(ctx, group[:half]) && w.send(ctx, group[half:])
@@ -184,6 +199,22 @@ func (w *writing) settle(group []int, refusal *connectors.Error) {
 			w.result.Durable(i, i+1)
 		}
 	}
+}
+
+// settleEach settles each record of a group by itself and says whether all are settled.
+func (w *writing) settleEach(group []int, each []Verdict) bool {
+	var failed *connectors.Error
+	for n, v := range each {
+		if v.Err == nil || v.Refused {
+			w.settle(group[n:n+1], v.Err)
+		} else {
+			failed = connectors.Weightier(failed, v.Err)
+		}
+	}
+	if failed != nil {
+		w.fail(failed)
+	}
+	return failed == nil
 }
 
 func (w *writing) fail(err *connectors.Error) {

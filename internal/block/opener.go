@@ -93,12 +93,14 @@ func (o *Opener) Source(ctx context.Context, name string, revision int, user str
 	if def.OpenSource == nil {
 		return Source{}, connectors.Errorf(connectors.Invalid, "open source", "%s is no source", b.Connector)
 	}
-	conn, err := o.connection(ctx, def, Owner(b.Hidden, user), b.Connection)
+	owner := Owner(b.Hidden, user)
+	conn, err := o.connection(ctx, def, owner, b.Connection)
 	if err != nil {
 		return Source{}, err
 	}
 	s := Source{Definition: def, Spec: spec, Version: conn.Version}
-	err = s.open(connectors.Config{Settings: b.Settings, Connection: conn.Secret, Streams: b.Streams, Env: o.envFor(def.Name)})
+	err = s.open(connectors.Config{Settings: b.Settings, Connection: conn.Secret, Operator: owner == vault.Operator,
+		Streams: b.Streams, Env: o.envFor(def.Name)})
 	if err != nil {
 		return Source{}, connectors.AsError("open source "+b.Connector, err)
 	}
@@ -163,7 +165,7 @@ func (o *Opener) CheckConnection(ctx context.Context, owner, connector, name str
 	if len(settings) == 0 {
 		settings = json.RawMessage(`{}`)
 	}
-	cfg := connectors.Config{Settings: settings, Connection: conn.Secret, Layout: connectors.LayoutRaw, Env: o.envFor(def.Name)}
+	cfg := connectors.Config{Settings: settings, Connection: conn.Secret, Operator: owner == vault.Operator, Layout: connectors.LayoutRaw, Env: o.envFor(def.Name)}
 	if def.OpenSource != nil {
 		s := Source{Definition: def}
 		if err := s.open(cfg); err != nil {

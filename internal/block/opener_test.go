@@ -15,7 +15,8 @@ import (
 	"tributary/internal/vault"
 )
 
-// A block uses the connection of the user whom it is installed for, a hidden one that of the operator.
+// A block uses the connection of the user whom it is installed for, a hidden one that of the operator; the connector is told when it is the
+// operator's, because only then it may stand for who the worker is.
 func TestCredentialsFollowOwner(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
@@ -38,6 +39,9 @@ func TestCredentialsFollowOwner(t *testing.T) {
 		if got := string(cfg.Connection); got != `{"token":"`+c.want+`"}` || s.Account != "account of "+got {
 			t.Errorf("revision %d for %s: opened with %s, account %q", c.revision, c.user, got, s.Account)
 		}
+		if cfg.Operator != (c.want == "of-operator") {
+			t.Errorf("revision %d for %s: operator %v", c.revision, c.user, cfg.Operator)
+		}
 		if !slices.Equal(cfg.Streams, []string{"orders"}) {
 			t.Errorf("opened with streams %q", cfg.Streams)
 		}
@@ -47,6 +51,9 @@ func TestCredentialsFollowOwner(t *testing.T) {
 		defer l.Release()
 		if got := l.Destination.(*sink).token(); got != token {
 			t.Errorf("%s writes with %s", lane, got)
+		}
+		if told := l.Destination.(*sink).cfg.Operator; told != (lane == "hidden") {
+			t.Errorf("%s: operator %v", lane, told)
 		}
 	}
 }
@@ -105,6 +112,9 @@ func TestCheckConnection(t *testing.T) {
 	must(t, f.CheckConnection(t.Context(), vault.Operator, "sink", "default", json.RawMessage(`{"a":1}`)))
 	must(t, f.CheckConnection(t.Context(), vault.Operator, "app", "default", nil))
 	s := f.opened()[0]
+	if !s.cfg.Operator {
+		t.Error("the connector is not told that it is the operator's connection")
+	}
 	if s.closed() != 1 || string(s.cfg.Settings) != `{"a":1}` || s.cfg.Mode != connectors.ModeUpsert {
 		t.Errorf("closed %d times, settings %s, mode %s", s.closed(), s.cfg.Settings, s.cfg.Mode)
 	}

@@ -7,6 +7,7 @@ import (
 
 	"tributary/connectors"
 	"tributary/internal/integration"
+	"tributary/internal/vault"
 )
 
 // Destinations are pooled per block revision and owner: a rotated secret takes effect with the next batch, and the old one
@@ -90,7 +91,8 @@ func (o *Opener) Lane(ctx context.Context, name string, revision int, user, lane
 	if layout == "" {
 		layout = connectors.LayoutRaw
 	}
-	cfg := connectors.Config{Settings: b.Settings, Connection: conn.Secret, Mode: mode, Layout: layout, Schema: b.Schema, Env: o.envFor(def.Name)}
+	cfg := connectors.Config{Settings: b.Settings, Connection: conn.Secret, Operator: owner == vault.Operator,
+		Mode: mode, Layout: layout, Schema: b.Schema, Env: o.envFor(def.Name)}
 	p, old, err := o.lend(poolKey{name, revision, lane, owner}, conn.Version, b, def, cfg)
 	// Outside the lock: a destination that is slow to close delays no other (I11).
 	for _, x := range old {

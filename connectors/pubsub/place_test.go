@@ -1,0 +1,119 @@
+package pubsub
+
+import (
+	"cmp"
+	"context"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"cloud.google.com/go/pubsub/v2/apiv1"
+	"cloud.google.com/go/pubsub/v2/apiv1/pubsubpb"
+	"github.com/google/uuid"
+	"google.golang.org/api/option"
+
+	"tributary/connectors"
+	"tributary/connectors/connectortest"
+	"tributary/connectors/pubsub/pubsubtest"
+)
+
+// With these in the environment the suite runs against Pub/Sub itself: a project, and the file of a service account's key that may create
+// topics and subscriptions in it (roles/pubsub.editor).
+const (
+	liveProject = "TRIBUTARY_TEST_PUBSUB_PROJECT"
+	liveKey     = "TRIBUTARY_TEST_PUBSUB_KEY"
+)
+
+// fakePlace is a topic of the server in this process, behind a proxy.
+func fakePlace(t *testing.T, s Settings) connectortest.DestinationPlace {
+	server := pubsubtest.New(t, pubsubtest.Options{})
+	server.CreateTopic(t, path(s.Topic), nil)
+	proxy := breakable(t, server.Addr)
+	def := Definition()
+	return connectortest.DestinationPlace{
+		Open: func(t *testing.T, _ connectors.Mode) connectors.Destination {
+			d, err := def.OpenDestination(config(t, emulator(proxy.Listen), s))
+			if err != nil {
+				t.Fatal(err)
+			}
+			return d
+		},
+		Rows:  func(t *testing.T) []connectortest.Row { return rows(t, server) },
+		Break: func(*testing.T) { proxy.Stop() },
+		Heal: func(t *testing.T) {
+			if err := proxy.Start(); err != nil {
+				t.Error(err)
+			}
+		},
+	}
+}
+
+// livePlace is a topic of its own in the real service, with a subscription that is read until it stays empty.
+func livePlace(t *testing.T, s Settings) connectortest.DestinationPlace {
+	key, err := os.ReadFile(os.Getenv(liveKey))
+	if err != nil {
+		t.Fatal(err)
+	}
+	credentials := option.WithAuthCredentialsJSON(option.ServiceAccount, key)
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
+	t.Cleanup(cancel)
+	topics, err := pubsub.NewTopicAdminClient(ctx, credentials)
+	if err != nil {
+		t.Fatal(err)
+	}
+	subscriptions, err := pubsub.NewSubscriptionAdminClient(ctx, credentials)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Project, s.Topic = os.Getenv(liveProject), "tributary-"+uuid.NewString()
+	topic := "projects/" + s.Project + "/topics/" + s.Topic
+	subscription := strings.Replace(topic, "/topics/", "/subscriptions/", 1)
+	if _, err := topics.CreateTopic(ctx, &pubsubpb.Topic{Name: topic}); err != nil {
+		t.Fatal(err)
+	}
+	_, err = subscriptions.CreateSubscription(ctx, &pubsubpb.Subscription{Name: subscription, Topic: topic, EnableMessageOrdering: !s.Unordered, AckDeadlineSeconds: 600})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		ended := cmp.Or(subscriptions.DeleteSubscription(ctx, &pubsubpb.DeleteSubscriptionRequest{Subscription: subscription}),
+			topics.DeleteTopic(ctx, &pubsubpb.DeleteTopicRequest{Topic: topic}), subscriptions.Close(), topics.Close())
+		if ended != nil {
+			t.Error(ended)
+		}
+	})
+	var all []connectortest.Row
+	def := Definition()
+	return connectortest.DestinationPlace{
+		Open: func(t *testing.T, _ connectors.Mode) connectors.Destination {
+			d, err := def.OpenDestination(config(t, Connection{ServiceAccount: string(key)}, s))
+			if err != nil {
+				t.Fatal(err)
+			}
+			return d
+		},
+		Rows: func(t *testing.T) []connectortest.Row {
+			for silence := time.Now(); time.Since(silence) < 10*time.Second; {
+				pull, cancel := context.WithTimeout(ctx, 5*time.Second)
+				res, err := subscriptions.Pull(pull, &pubsubpb.PullRequest{Subscription: subscription, MaxMessages: 1000})
+				cancel()
+				if err != nil && pull.Err() == nil {
+					t.Fatal(err)
+				}
+				var ids []string
+				for _, m := range res.GetReceivedMessages() {
+					all, ids = append(all, row(t, m.Message.Attributes, m.Message.Data)), append(ids, m.AckId)
+				}
+				if ids == nil {
+					continue
+				}
+				silence = time.Now()
+				if err := subscriptions.Acknowledge(ctx, &pubsubpb.AcknowledgeRequest{Subscription: subscription, AckIds: ids}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			return all
+		},
+	}
+}
