@@ -121,9 +121,10 @@ func TestConformance(t *testing.T) {
 	}
 	settings := Settings{Bus: "changes", Overflow: "s3://overflowing/large", Concurrency: 4}
 	connectortest.TestDestination(t, connectortest.DestinationHarness{
-		Modes:  []connectors.Mode{connectors.Append},
-		Once:   connectortest.ByID,
-		Canary: canary,
+		Modes:   []connectors.Mode{connectors.Append},
+		Once:    connectortest.ByID,
+		Records: 3_000,
+		Canary:  canary,
 		// EventBridge takes whole numbers of 64 bits.
 		Refuses: func(data []byte) bool { return strings.Contains(string(data), "123456789012345678901234567890") },
 		Poison:  []byte(`{"n": 18446744073709551616}`),

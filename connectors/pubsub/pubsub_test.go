@@ -85,10 +85,15 @@ func breakable(t *testing.T, addr string) *toxiproxy.Proxy {
 	return proxy
 }
 
-// The suite publishes without ordering keys: it has tens of thousands of keys, and with them each is a request. What ordering keys change is
-// proven in order_test.go.
+// The suite gives each record a key of its own, and with ordering keys each is a request.
 func TestConformance(t *testing.T) {
-	settings := Settings{Project: project, Topic: "changes", Unordered: true}
+	t.Run("ordered", func(t *testing.T) { conformance(t, Settings{Project: project, Topic: "changes"}, 800) })
+	t.Run("unordered", func(t *testing.T) {
+		conformance(t, Settings{Project: project, Topic: "changes", Unordered: true}, 4_000)
+	})
+}
+
+func conformance(t *testing.T, settings Settings, records int) {
 	key := newKey(t)
 	broken := func(c Connection, s Settings) func(*testing.T) connectors.Destination {
 		return func(t *testing.T) connectors.Destination {
@@ -109,6 +114,7 @@ func TestConformance(t *testing.T) {
 	connectortest.TestDestination(t, connectortest.DestinationHarness{
 		Modes:    []connectors.Mode{connectors.Append},
 		Once:     connectortest.ByID,
+		Records:  records,
 		AnyBytes: true,
 		Canary:   key.canary,
 		Leaves: []goleak.Option{
