@@ -104,7 +104,7 @@ func appendLine(line, head []byte, r *connectors.Record) []byte {
 		line = append(line, `,"data":`...)
 		from := len(line)
 		line = append(line, r.Data...)
-		broken := bytes.ContainsAny(r.Data, "\r\n")
+		broken := bytes.IndexByte(r.Data, '\n') >= 0 || bytes.IndexByte(r.Data, '\r') >= 0
 		if broken {
 			for i := from; i < len(line); i++ {
 				if line[i] == '\n' || line[i] == '\r' {

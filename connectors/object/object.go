@@ -37,6 +37,8 @@ const (
 	// partBytes is the size of the parts that a large object is sent in, which is all of it that is in memory: one being filled and one or
 	// two on their way.
 	partBytes = 8 << 20
+	// blockBytes is what an encoder hands to an upload at once.
+	blockBytes = 256 << 10
 	// requestTime bounds a request with its answer.
 	requestTime = time.Minute
 )

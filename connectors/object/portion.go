@@ -3,8 +3,11 @@ package object
 import (
 	"bytes"
 	"fmt"
+	"runtime"
 	"time"
 	"unicode/utf8"
+
+	"golang.org/x/sync/errgroup"
 
 	"tributary/connectors"
 	"tributary/connectors/table"
@@ -46,10 +49,11 @@ func (d *destination) portions(b *connectors.Batch, result *connectors.Result) [
 	}
 	var all []*portion
 	byClass, byFolder := make(map[class]*portion), make(map[string]*portion)
+	reasons := d.unfits(b.Records)
 	for i := range b.Records {
 		r := &b.Records[i]
-		if reason := d.unfit(r); reason != "" {
-			result.Reject(i, reason)
+		if reasons[i] != "" {
+			result.Reject(i, reasons[i])
 			continue
 		}
 		c := class{r.Stream, r.ReceivedAt.UTC().Truncate(time.Hour)}
@@ -66,6 +70,24 @@ func (d *destination) portions(b *connectors.Batch, result *connectors.Result) [
 		p.records = append(p.records, i)
 	}
 	return all
+}
+
+// unfits says of each record why no file can hold it. Reading all payloads takes as long as half of writing them, so the processors share it.
+func (d *destination) unfits(records []connectors.Record) []string {
+	const share = 2_000
+	reasons := make([]string, len(records))
+	var group errgroup.Group
+	group.SetLimit(runtime.GOMAXPROCS(0))
+	for from := 0; from < len(records); from += share {
+		group.Go(func() error {
+			for i := from; i < min(from+share, len(records)); i++ {
+				reasons[i] = d.unfit(&records[i])
+			}
+			return nil
+		})
+	}
+	_ = group.Wait() // none fails
+	return reasons
 }
 
 // unfit says why no file can hold the record; "" where nothing is wrong with it. It judges by the record alone, so that each attempt rejects

@@ -1,6 +1,7 @@
 package object
 
 import (
+	"bufio"
 	"context"
 	"strconv"
 
@@ -30,7 +31,12 @@ func (d *destination) put(ctx context.Context, key string, p *portion, end int64
 		BeforeWrite: d.account.writing(false),
 	})
 	if err == nil {
-		if err = d.format.encode(w, p); err != nil {
+		// The upload reads while the next block is encoded.
+		buffered := bufio.NewWriterSize(w, blockBytes)
+		if err = d.format.encode(buffered, p); err == nil {
+			err = buffered.Flush()
+		}
+		if err != nil {
 			cancel()
 			w.Close()
 		} else {
