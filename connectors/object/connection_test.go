@@ -15,11 +15,35 @@ import (
 
 func tryOpen(t *testing.T, def connectors.Definition, settings, connection any, env connectors.Env) error {
 	t.Helper()
-	d, err := def.OpenDestination(connectors.Config{Settings: raw(t, settings), Connection: raw(t, connection), Env: env})
+	return tryOpenAs(t, true, def, settings, connection, env)
+}
+
+func tryOpenAs(t *testing.T, operator bool, def connectors.Definition, settings, connection any, env connectors.Env) error {
+	t.Helper()
+	d, err := def.OpenDestination(connectors.Config{Settings: raw(t, settings), Connection: raw(t, connection), Operator: operator, Env: env})
 	if err == nil {
 		err = d.Close()
 	}
 	return err
+}
+
+// TestAUserIsNotTheWorker proves that only a connection of the operator may use the worker's own credentials.
+func TestAUserIsNotTheWorker(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		def        connectors.Definition
+		connection any
+	}{
+		{S3(), S3Connection{Bucket: bucket, Region: "eu-central-1", Ambient: true}},
+		{GCS(), GCSConnection{Bucket: bucket, Ambient: true}},
+	} {
+		if err := tryOpenAs(t, true, test.def, Settings{}, test.connection, connectors.Env{}); err != nil {
+			t.Errorf("%s, the operator's: %v", test.def.Name, err)
+		}
+		if err := tryOpenAs(t, false, test.def, Settings{}, test.connection, connectors.Env{}); err == nil || !strings.Contains(err.Error(), "operator") {
+			t.Errorf("%s, a user's: %v", test.def.Name, err)
+		}
+	}
 }
 
 // TestConnections proves which connections are refused when they are opened, without a request: incomplete ones, and those that would send the worker's

@@ -41,6 +41,9 @@ func GCS() connectors.Definition {
 			if err != nil {
 				return nil, err
 			}
+			if connection.Ambient && !c.Operator {
+				return nil, errAmbient
+			}
 			tokens, err := connection.tokens(c.Env)
 			if err != nil {
 				return nil, err

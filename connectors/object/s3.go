@@ -53,6 +53,9 @@ func S3() connectors.Definition {
 			if err != nil {
 				return nil, err
 			}
+			if connection.Ambient && !c.Operator {
+				return nil, errAmbient
+			}
 			if err := connection.check(c.Env); err != nil {
 				return nil, err
 			}
