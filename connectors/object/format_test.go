@@ -156,7 +156,7 @@ func TestUnfit(t *testing.T) {
 
 // TestLargeBatchIsStreamed proves that a batch is never in memory a second time, but for the few parts that are on their way.
 func TestLargeBatchIsStreamed(t *testing.T) {
-	const size = 128 << 20
+	const size = 96 << 20
 	received := 0
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		n, _ := io.Copy(io.Discard, r.Body)

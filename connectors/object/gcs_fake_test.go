@@ -1,9 +1,12 @@
 package object
 
 import (
+	"crypto"
 	"crypto/rand"
 	"crypto/rsa"
+	"crypto/sha256"
 	"crypto/x509"
+	"encoding/base64"
 	"encoding/json"
 	"encoding/pem"
 	"fmt"
@@ -16,7 +19,6 @@ import (
 	"testing"
 
 	"github.com/fsouza/fake-gcs-server/fakestorage"
-	"golang.org/x/oauth2/jws"
 )
 
 // gcsServer is fake-gcs-server with what it lacks: it gives access tokens for the assertions of a service account, and asks for them.
@@ -88,17 +90,36 @@ func (s *gcsServer) intercept(before func(http.ResponseWriter, *http.Request) bo
 // giveToken answers as https://developers.google.com/identity/protocols/oauth2/service-account#httprest says.
 func giveToken(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "application/json")
-	assertion := r.PostFormValue("assertion")
-	claims, err := jws.Decode(assertion)
-	switch {
-	case r.PostFormValue("grant_type") != "urn:ietf:params:oauth:grant-type:jwt-bearer", err != nil,
-		jws.Verify(assertion, &serviceKey().PublicKey) != nil, claims.Iss != "writer@project.iam.gserviceaccount.com",
-		!strings.Contains(claims.Scope, "devstorage.read_write"):
+	if r.PostFormValue("grant_type") != "urn:ietf:params:oauth:grant-type:jwt-bearer" || !asserted(r.PostFormValue("assertion")) {
 		w.WriteHeader(http.StatusBadRequest)
 		fmt.Fprint(w, `{"error": "invalid_grant", "error_description": "Invalid JWT Signature."}`)
-	default:
-		fmt.Fprintf(w, `{"access_token": %q, "token_type": "Bearer", "expires_in": 3600}`, accessToken)
+		return
 	}
+	fmt.Fprintf(w, `{"access_token": %q, "token_type": "Bearer", "expires_in": 3600}`, accessToken)
+}
+
+// asserted verifies a JWT of the service account (RFC 7515, RS256) that asks for the right to write.
+func asserted(assertion string) bool {
+	dot := strings.LastIndexByte(assertion, '.')
+	if dot < 0 {
+		return false
+	}
+	signed, encoded := assertion[:dot], assertion[dot+1:]
+	_, payload, _ := strings.Cut(signed, ".")
+	signature, err := base64.RawURLEncoding.DecodeString(encoded)
+	if err != nil {
+		return false
+	}
+	sum := sha256.Sum256([]byte(signed))
+	if rsa.VerifyPKCS1v15(&serviceKey().PublicKey, crypto.SHA256, sum[:], signature) != nil {
+		return false
+	}
+	var claims struct{ Iss, Scope string }
+	text, err := base64.RawURLEncoding.DecodeString(payload)
+	if err != nil || json.Unmarshal(text, &claims) != nil {
+		return false
+	}
+	return claims.Iss == "writer@project.iam.gserviceaccount.com" && strings.Contains(claims.Scope, "devstorage.read_write")
 }
 
 func gcsError(w http.ResponseWriter, status int, reason string) {
@@ -126,12 +147,12 @@ func keyFile(key *rsa.PrivateKey, tokenURL string) string {
 // objects are all objects of the bucket by name.
 func (s *gcsServer) objects(t testing.TB) map[string][]byte {
 	t.Helper()
-	list, _, err := s.store.ListObjectsWithOptions(bucket, fakestorage.ListOptions{})
+	list, err := s.store.ListObjectsWithOptionsPaginated(bucket, fakestorage.ListOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	all := make(map[string][]byte)
-	for _, o := range list {
+	for _, o := range list.Objects {
 		object, err := s.store.GetObject(bucket, o.Name)
 		if err != nil {
 			t.Fatal(err)

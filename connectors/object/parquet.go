@@ -68,7 +68,7 @@ func (p path) dialect() table.Dialect {
 
 // parquetWriter writes rows of one schema.
 type parquetWriter struct {
-	file    *parquet.Writer
+	file    *parquet.GenericWriter[any]
 	at      map[string]int // index of a column, by its name
 	columns []table.Column // of the payloads; nil in layout raw
 	rows    []parquet.Row
@@ -116,7 +116,7 @@ func newParquetWriter(w io.Writer, p *portion, codec compress.Codec) *parquetWri
 		out.at[name[0]] = i
 	}
 	// The least and the greatest payload tell nobody anything, and would stand in the file's foot.
-	out.file = parquet.NewWriter(w, schema, parquet.Compression(codec), parquet.DataPageVersion(1),
+	out.file = parquet.NewGenericWriter[any](w, schema, parquet.Compression(codec), parquet.DataPageVersion(1),
 		parquet.CreatedBy("tributary", "1", ""), parquet.SkipPageBounds(dataColumn))
 	out.rows = make([]parquet.Row, 0, rowsAtOnce)
 	out.values = make([]parquet.Value, 0, rowsAtOnce*len(out.at))
