@@ -23,8 +23,9 @@ check: lint test-race ## what CI runs after test: lint, test-race, a moment of f
 	$(MAKE) vuln
 
 test-race: servers ## test what runs at the same time under the race detector
-	$(GO) test -race -timeout 30m ./activities ./workflows ./connectors/... ./examples/... ./internal/catalog ./internal/journal ./internal/receiver \
-	  ./internal/segment ./internal/vault
+	$(GO) test -race -timeout 30m ./activities ./examples/... ./internal/block ./internal/catalog ./internal/journal \
+	  ./internal/receiver ./internal/segment ./internal/vault ./connectors/datastream ./connectors/delivery ./connectors/lifetime \
+	  ./connectors/shopify ./connectors/table ./connectors/webhook
 
 vet: cxx
 	$(GO) vet ./...
