@@ -11,7 +11,6 @@ import (
 	"github.com/go-sql-driver/mysql"
 
 	"tributary/connectors"
-	"tributary/connectors/table"
 )
 
 // Many rows go by LOAD DATA LOCAL: those of mode append straight into their table, those of mode upsert into a temporary one, the stage, since LOAD DATA
@@ -149,4 +148,3 @@ func discardStage(ctx context.Context, i *insertion) {
 		discard(i.conn)
 	}
 }
-
