@@ -16,8 +16,6 @@ import (
 	"time"
 )
 
-const superuser = "tributary"
-
 // server is a private MariaDB.
 type server struct {
 	dir      string
@@ -28,7 +26,7 @@ type server struct {
 }
 
 func (s *server) url() string {
-	u := url.URL{Scheme: "mysql", User: url.UserPassword(superuser, s.password), Host: net.JoinHostPort("127.0.0.1", strconv.Itoa(s.port)), Path: "/mysql"}
+	u := url.URL{Scheme: "mysql", User: url.UserPassword("tributary", s.password), Host: net.JoinHostPort("127.0.0.1", strconv.Itoa(s.port)), Path: "/mysql"}
 	return u.String()
 }
 
@@ -38,8 +36,12 @@ func (s *server) url() string {
 const script = `trap "" PIPE
 mkdir -m 700 "$3" || exit
 echo made
-read -r user
-"$1" --no-defaults --datadir="$3/data" --auth-root-authentication-method=normal --skip-test-db >"$3/log" 2>&1 && printf '%s\n' "$user" >"$3/user.sql" || { cat "$3/log"; rm -rf "$3"; exit; }
+read -r password
+"$1" --no-defaults --datadir="$3/data" --auth-root-authentication-method=normal --skip-test-db >"$3/log" 2>&1 || { rm -rf "$3"; exit; }
+cat >"$3/user.sql" <<-end
+	CREATE USER tributary@'%' IDENTIFIED BY '$password';
+	GRANT ALL ON *.* TO tributary@'%' WITH GRANT OPTION;
+end
 "$2" --no-defaults --datadir="$3/data" --port="$4" --bind-address=127.0.0.1 --socket="$3/socket" --pid-file="$3/pid" --init-file="$3/user.sql" --local-infile=1 \
 	--skip-name-resolve --max-connections=500 --innodb-buffer-pool-size=256M --character-set-server=utf8mb4 >>"$3/log" 2>&1 &
 echo started
@@ -91,7 +93,7 @@ func launch() (*server, error) {
 		return nil, fmt.Errorf("the user that runs the server can't make %s", s.dir)
 	}
 	// The password goes by no command line.
-	if _, err := fmt.Fprintf(leash, "CREATE USER %s@'%%' IDENTIFIED BY '%s'; GRANT ALL ON *.* TO %[1]s@'%%' WITH GRANT OPTION;\n", superuser, s.password); err != nil {
+	if _, err := fmt.Fprintln(leash, s.password); err != nil {
 		s.close()
 		return nil, err
 	}
