@@ -219,8 +219,10 @@ func (s *store) change(ctx context.Context, conn *sql.Conn, name string, changes
 	}
 	_, err := conn.ExecContext(ctx, "ALTER TABLE "+s.own(name)+" "+strings.Join(steps, ", "))
 	var e *mysql.MySQLError
-	if widened != "" && errors.As(err, &e) && kindOf(e) == connectors.Invalid { // a computed column, a partition or a foreign key is in the way
-		return &table.KeptError{Column: widened, Err: err}
+	if widened != "" && errors.As(err, &e) {
+		if k := kindOf(e); k == connectors.Invalid || k == connectors.Unknown { // a computed column, a partition or a foreign key is in the way
+			return &table.KeptError{Column: widened, Err: err}
+		}
 	}
 	return err
 }

@@ -22,6 +22,8 @@ const (
 	duplicateEntry = 1062
 	noSuchTable    = 1146
 	noDefault      = 1364
+	// unknownVariable is what a server of the other dialect says to the session's variables.
+	unknownVariable = 1193
 )
 
 // kinds maps error numbers to kinds (I9). https://dev.mysql.com/doc/mysql-errors/8.0/en/server-error-reference.html,
@@ -48,7 +50,7 @@ var kinds = []struct {
 		1161, 1180, 1184, 1203, 1290, 1317, 1637, 1792, 1836, 1927, 1969, 3024, 3100, 3101, 3169, 4031,
 	}},
 	// A name or statement that the server does not take, a table that can't be so.
-	{connectors.Invalid, []uint16{1050, 1059, 1060, 1061, 1064, 1067, 1071, 1072, 1074, 1103, 1117, 1118, 1166, 1170, 1193, 1235, 1253, 1273, 1286, noDefault, 1478, 1787, 3108, 3750}},
+	{connectors.Invalid, []uint16{1050, 1059, 1060, 1061, 1064, 1067, 1071, 1072, 1074, 1103, 1117, 1118, 1166, 1170, unknownVariable, 1235, 1253, 1273, 1286, noDefault, 1478, 1787, 3108, 3750}},
 }
 
 // rowNumbers are errors that lie in a row, besides the SQLSTATE classes of data, constraints and what triggers say. They have a general SQLSTATE.
@@ -150,6 +152,8 @@ func (p *pool) answered(op string, m *mysql.MySQLError) *connectors.Error {
 		e.Message += ": it is made again"
 	case m.Number == noDefault:
 		e.Message += ": a column that was added to the table as NOT NULL needs a default"
+	case m.Number == unknownVariable && op == "connect":
+		e.Message += ". Perhaps the server is the other one: use the connector for it: mysql or mariadb"
 	case m.Number == 1071:
 		e.Message += ": innodb_page_size of the server must be 16 KiB or more"
 	case e.Kind == connectors.Forbidden && m.Number != 1130:

@@ -68,6 +68,9 @@ func (p *pool) server(ctx context.Context) (*server, error) {
 	if known != nil {
 		return known, nil
 	}
+	// A connection keeps the rights to its database that the user had when it was made.
+	p.SetMaxIdleConns(0)
+	p.SetMaxIdleConns(maxConns)
 	var s server
 	var version string
 	var fold int
