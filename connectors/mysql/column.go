@@ -4,7 +4,6 @@ import (
 	"context"
 	"database/sql"
 	"errors"
-	"fmt"
 	"slices"
 	"strings"
 
@@ -186,45 +185,61 @@ func (s *store) Change(ctx context.Context, name string, changes []table.Change)
 	})
 }
 
+// change widens column by column, to know which one can't be, then adds the others at once. Each step stands by itself: when a later one fails, the next
+// attempt finds what is done.
 func (s *store) change(ctx context.Context, conn *sql.Conn, name string, changes []table.Change) error {
 	if len(changes) == 0 {
 		return nil
 	}
-	var steps []string
-	widened := ""
+	if err := s.note(ctx, conn, name, changes); err != nil {
+		return err
+	}
+	alter := "ALTER TABLE " + s.own(name) + " "
+	var add []string
 	for _, c := range changes {
 		column := quote(c.Column.Name) + " " + natives[c.Column.Type]
 		switch c.Op {
 		case table.AddColumn:
-			steps = append(steps, "ADD COLUMN "+column)
+			add = append(add, "ADD COLUMN "+column)
 		case table.WidenColumn:
-			steps = append(steps, "MODIFY COLUMN "+column)
-			widened = c.Column.Name
+			if err := s.widen(ctx, conn, name, alter+"MODIFY COLUMN "+column); err != nil {
+				return keptBy(c.Column.Name, err)
+			}
 		}
 	}
-	if widened != "" {
-		is, err := statusOf(ctx, conn, s.tableName(name))
-		if err != nil {
-			return err
-		}
-		if is.bytes > maxWidened {
-			return &table.KeptError{Column: widened, Err: fmt.Errorf("the table has %d bytes", is.bytes)}
-		}
-	}
-	if err := s.note(ctx, conn, name, changes); err != nil {
-		return err
-	}
-	if steps == nil {
+	if add == nil {
 		return nil
 	}
-	_, err := conn.ExecContext(ctx, "ALTER TABLE "+s.own(name)+" "+strings.Join(steps, ", "))
-	var e *mysql.MySQLError
-	if widened != "" && errors.As(err, &e) {
-		if k := kindOf(e); k == connectors.Invalid || k == connectors.Unknown { // a computed column, a partition or a foreign key is in the way
-			return &table.KeptError{Column: widened, Err: err}
-		}
-	}
+	_, err := conn.ExecContext(ctx, alter+strings.Join(add, ", "))
 	return err
+}
+
+var errTooLarge = errors.New("the table is too large to be written anew")
+
+func (s *store) widen(ctx context.Context, conn *sql.Conn, name, statement string) error {
+	is, err := statusOf(ctx, conn, s.tableName(name))
+	if err != nil {
+		return err
+	}
+	if is.bytes > maxWidened {
+		return errTooLarge
+	}
+	_, err = conn.ExecContext(ctx, statement)
+	return err
+}
+
+// keptBy finds out whether an error says that a column can't be widened: the table is too large, or the server refuses, for a computed column, a
+// partition or a foreign key.
+func keptBy(column string, err error) error {
+	var e *mysql.MySQLError
+	if errors.As(err, &e) {
+		if k := kindOf(e); k != connectors.Invalid && k != connectors.Unknown {
+			return err
+		}
+	} else if err != errTooLarge {
+		return err
+	}
+	return &table.KeptError{Column: column, Err: err}
 }
 
 func (s *store) note(ctx context.Context, conn *sql.Conn, name string, changes []table.Change) (err error) {
