@@ -221,7 +221,7 @@ func (s *store) widen(ctx context.Context, conn *sql.Conn, name, statement strin
 	if err != nil {
 		return err
 	}
-	if is.bytes > maxWidened {
+	if is.bytes > s.pool.widens {
 		return errTooLarge
 	}
 	_, err = conn.ExecContext(ctx, statement)

@@ -1,10 +1,12 @@
 package mysql_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
 	"tributary/connectors"
+	"tributary/connectors/mysql"
 )
 
 // ofPayloads is a batch of one record a payload.
@@ -91,5 +93,46 @@ func TestChangeCutOff(t *testing.T) {
 			"INSERT INTO _tributary_columns (table_name, column_name, part, field, type) VALUES ('orders', 'late', 'value', 'late', 'bigint')")
 		write(t, d, ofPayloads(connectors.ModeUpsert, 1, `{"n":1.5,"m":1.5,"late":"text"}`))
 		wantColumns(t, rawURL, "late longtext, m decimal, n decimal")
+	})
+}
+
+// In a table that is too large to be written anew a column stays as it is.
+func TestLargeTableIsNotWidened(t *testing.T) {
+	t.Parallel()
+	eachFlavour(t, func(t *testing.T, f flavour) {
+		rawURL := f.database(t)
+		d := openColumns(t, f.define(), connection(t, rawURL), connectors.ModeUpsert, connectors.Evolve)
+		defer closed(t, d)
+		mysql.WidenUpTo(d, 1000)
+		write(t, d, ofPayloads(connectors.ModeUpsert, 0, `{"n":1}`))
+		write(t, d, ofPayloads(connectors.ModeUpsert, 1, `{"n":1.5,"m":1}`))
+		wantColumns(t, rawURL, "m bigint, n bigint, n_json longtext")
+	})
+}
+
+// A table takes as many fields as it may have columns, whatever is in them.
+func TestWidestTable(t *testing.T) {
+	t.Parallel()
+	eachFlavour(t, func(t *testing.T, f flavour) {
+		rawURL := f.database(t)
+		d := openColumns(t, f.define(), connection(t, rawURL), connectors.ModeUpsert, connectors.Evolve)
+		defer closed(t, d)
+		object := func(n, size int) string {
+			var fields []string
+			for i := range n {
+				fields = append(fields, fmt.Sprintf(`"f%d":%q`, i, strings.Repeat("x", size)))
+			}
+			return "{" + strings.Join(fields, ",") + "}"
+		}
+		const most = 170 // with the metadata 180
+		r, err := d.Write(t.Context(), ofPayloads(connectors.ModeUpsert, 0, object(most, 40), object(most, 10), object(most, 1000), object(most+1, 1)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, o := range r.Outcomes {
+			if want := i == 3; want != (o == connectors.Rejected) {
+				t.Errorf("record %d: outcome %d, %s", i, o, r.Reasons[i])
+			}
+		}
 	})
 }

@@ -16,6 +16,9 @@ func KindOf(number uint16, state string) (kind connectors.Kind, row bool) {
 // TableName is the name of a table on a server that keeps the case of names.
 func TableName(name string) string { return new(server).tableName(name) }
 
+// WidenUpTo sets the largest table, in bytes, of which the destination widens a column.
+func WidenUpTo(d connectors.Destination, bytes int64) { d.(*destination).pool.widens = bytes }
+
 // Fits says what is against a server of a version.
 func Fits(mariadb bool, version string) string {
 	if mariadb {

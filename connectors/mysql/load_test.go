@@ -103,7 +103,12 @@ func TestLoadsTurnedOff(t *testing.T) {
 		rawURL := f.database(t)
 		admin := session(t, rawURL)
 		d := opened(t, f.define(), connection(t, rawURL), mysql.Settings{}, connectors.Append)
+		loads := "SELECT variable_value FROM " + f.status + " WHERE variable_name = 'Com_load'"
+		before := one(t, admin, loads)
 		write(t, d, batch(connectors.Append, "orders", 0, 300))
+		if one(t, admin, loads) == before {
+			t.Error("the rows were not loaded")
+		}
 		exec(t, admin, "SET GLOBAL local_infile = 0")
 		defer func() { _ = query(t, admin, "SET GLOBAL local_infile = 1") }()
 		write(t, d, batch(connectors.Append, "orders", 300, 300))

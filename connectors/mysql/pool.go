@@ -19,6 +19,7 @@ type pool struct {
 	*sql.DB
 	dialect *dialect
 	config  *mysql.Config
+	widens  int64 // the largest table, in bytes, of which a column is widened
 	mu      sync.Mutex
 	ready   map[readiness]bool
 	known   *server
@@ -57,7 +58,7 @@ func newPool(d *dialect, config *mysql.Config) (*pool, error) {
 	db.SetMaxOpenConns(maxConns)
 	db.SetMaxIdleConns(maxConns)
 	db.SetConnMaxIdleTime(30 * time.Second) // before the server closes it
-	return &pool{DB: db, dialect: d, config: config, ready: make(map[readiness]bool)}, nil
+	return &pool{DB: db, dialect: d, config: config, widens: maxWidened, ready: make(map[readiness]bool)}, nil
 }
 
 // server asks once what the server is, and refuses one that this package is not for.

@@ -25,7 +25,7 @@ import (
 const Env = "TRIBUTARY_TEST_MARIADB"
 
 // shared is the server of the test process; its end is left to its reaper.
-var shared = sync.OnceValues(launch)
+var shared = sync.OnceValues(func() (*server, error) { return launch(nil) })
 
 // Database makes an empty database for the test and returns its URL, which has no parameters. It is dropped when the test ends.
 func Database(t testing.TB) string {
@@ -37,6 +37,17 @@ func Database(t testing.TB) string {
 	if err != nil {
 		t.Fatalf("mariadbtest: %v", err)
 	}
+	return On(t, s.url())
+}
+
+// TLS starts a server of the test's own, which speaks TLS too, and returns the URL of a database on it. Its certificate and key are PEM.
+func TLS(t testing.TB, certificate, key []byte) string {
+	t.Helper()
+	s, err := launch(map[string][]byte{"certificate": certificate, "key": key}, "--ssl-cert=../certificate", "--ssl-key=../key")
+	if err != nil {
+		t.Fatalf("mariadbtest: %v", err)
+	}
+	t.Cleanup(s.close)
 	return On(t, s.url())
 }
 

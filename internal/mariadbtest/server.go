@@ -31,27 +31,29 @@ func (s *server) url() string {
 }
 
 // script is that of the reaper: it makes the folder, the data and the server in it, and waits for the test process to end, for whatever reason. Then it
-// ends the server on the spot and removes the folder. The server is its child, so what it ends is the server and nothing else. It is a
-// session of its own, out of reach of the terminal's signals.
+// ends the server on the spot and removes the folder. The server is its child, so what it ends is the server and nothing else. A starting server
+// removes temporary tables that it finds, so it has a folder of its own for them. It is a session of its own, out of reach of the terminal's signals.
 const script = `trap "" PIPE
-mkdir -m 700 "$3" || exit
+install=$1 server=$2 dir=$3 port=$4
+shift 4
+mkdir -m 700 "$dir" "$dir/tmp" || exit
 echo made
 read -r password
-"$1" --no-defaults --datadir="$3/data" --auth-root-authentication-method=normal --skip-test-db >"$3/log" 2>&1 || { rm -rf "$3"; exit; }
-cat >"$3/user.sql" <<-end
+"$install" --no-defaults --datadir="$dir/data" --tmpdir="$dir/tmp" --auth-root-authentication-method=normal --skip-test-db >"$dir/log" 2>&1 || { rm -rf "$dir"; exit; }
+cat >"$dir/user.sql" <<-end
 	CREATE USER tributary@'%' IDENTIFIED BY '$password';
 	GRANT ALL ON *.* TO tributary@'%' WITH GRANT OPTION;
 end
-"$2" --no-defaults --datadir="$3/data" --port="$4" --bind-address=127.0.0.1 --socket="$3/socket" --pid-file="$3/pid" --init-file="$3/user.sql" --local-infile=1 \
-	--skip-name-resolve --max-connections=500 --innodb-buffer-pool-size=256M --character-set-server=utf8mb4 >>"$3/log" 2>&1 &
+"$server" --no-defaults --datadir="$dir/data" --tmpdir="$dir/tmp" --port="$port" --bind-address=127.0.0.1 --socket="$dir/socket" --pid-file="$dir/pid" --init-file="$dir/user.sql" --local-infile=1 \
+	--skip-name-resolve --max-connections=500 --innodb-buffer-pool-size=256M --character-set-server=utf8mb4 "$@" >>"$dir/log" 2>&1 &
 echo started
 read -r _
 kill -9 $!
 wait
-rm -rf "$3"`
+rm -rf "$dir"`
 
-// launch makes and starts a server on a free port.
-func launch() (*server, error) {
+// launch makes and starts a server on a free port, with more options, and with files in the folder above its data.
+func launch(files map[string][]byte, options ...string) (*server, error) {
 	install, err := program("mariadb-install-db")
 	if err != nil {
 		return nil, err
@@ -75,6 +77,7 @@ func launch() (*server, error) {
 	defer end.Close()
 	s.leash = leash
 	s.reaper = exec.Command("/bin/sh", "-c", script, "reaper", install, daemon, s.dir, strconv.Itoa(s.port))
+	s.reaper.Args = append(s.reaper.Args, options...)
 	s.reaper.Dir = "/"
 	// A plain environment: MYSQL_HOME and the like would change what the programs do.
 	s.reaper.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C", "TZ=UTC"}
@@ -91,6 +94,12 @@ func launch() (*server, error) {
 	if _, err := fmt.Fscanln(said, &word); err != nil {
 		s.close()
 		return nil, fmt.Errorf("the user that runs the server can't make %s", s.dir)
+	}
+	for name, data := range files {
+		if err := os.WriteFile(filepath.Join(s.dir, name), data, 0o644); err != nil { // the server may be another user
+			s.close()
+			return nil, err
+		}
 	}
 	// The password goes by no command line.
 	if _, err := fmt.Fprintln(leash, s.password); err != nil {
