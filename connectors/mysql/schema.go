@@ -207,7 +207,7 @@ type status struct {
 }
 
 func statusOf(ctx context.Context, q querier, name string) (s status, err error) {
-	rows, err := q.QueryContext(ctx, "SELECT table_name, COALESCE(engine, ''), COALESCE(data_length, 0) FROM information_schema.tables WHERE table_schema = DATABASE() AND table_name = ?", name)
+	rows, err := q.QueryContext(ctx, "SELECT table_name, IF(table_type = 'VIEW', 'VIEW', COALESCE(engine, '')), COALESCE(data_length, 0) FROM information_schema.tables WHERE table_schema = DATABASE() AND table_name = ?", name)
 	if err != nil {
 		return s, err
 	}
@@ -222,7 +222,13 @@ func statusOf(ctx context.Context, q querier, name string) (s status, err error)
 			s = one
 		}
 	}
-	return s, rows.Err()
+	if err := rows.Err(); err != nil {
+		return s, err
+	}
+	if s.engine == "" { // says nothing of a table that another session is changing
+		return s, connectors.Errorf(connectors.Unavailable, "look at table "+quote(name), "the server does not tell its engine at the moment")
+	}
+	return s, nil
 }
 
 // hasKey looks for a unique index of exactly these columns, in any order and whole.

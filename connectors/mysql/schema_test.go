@@ -80,6 +80,9 @@ func TestTableThatDoesNotFit(t *testing.T) {
 		exec(t, admin, "CREATE TABLE slow LIKE shared", "ALTER TABLE slow ENGINE = MyISAM")
 		_, err = d.Write(t.Context(), batch(connectors.Append, "slow", 3, 3))
 		wantError(t, err, connectors.Invalid, "InnoDB")
+		exec(t, admin, "CREATE VIEW seen AS SELECT * FROM shared")
+		_, err = d.Write(t.Context(), batch(connectors.Append, "seen", 3, 3))
+		wantError(t, err, connectors.Invalid, "VIEW")
 		// Keys would be taken for one another.
 		exec(t, admin, "CREATE TABLE folding LIKE shared", "ALTER TABLE folding MODIFY _id varchar(512) CHARACTER SET utf8mb4 COLLATE utf8mb4_general_ci NOT NULL")
 		_, err = d.Write(t.Context(), batch(connectors.Append, "folding", 3, 3))
