@@ -118,3 +118,34 @@ func TestLoadsTurnedOff(t *testing.T) {
 		}
 	}
 }
+
+// A load would cut what does not fit and leave out what breaks a unique index of the operator's, with a warning.
+func TestLoadsAreStrict(t *testing.T) {
+	t.Parallel()
+	eachFlavour(t, func(t *testing.T, f flavour) {
+		rawURL := f.database(t)
+		db := session(t, rawURL)
+		d := openColumns(t, f.define(), connection(t, rawURL), connectors.Append, connectors.Evolve)
+		defer closed(t, d)
+		write(t, d, ofPayloads(connectors.Append, 0, `{}`))
+		exec(t, db, "ALTER TABLE orders ADD code varchar(3), ADD serial int UNIQUE")
+		b := batch(connectors.Append, "orders", 1, 300)
+		for i := range b.Records {
+			b.Records[i].Data = fmt.Appendf(nil, `{"code":"abc","serial":%d}`, i)
+		}
+		b.Records[100].Data = []byte(`{"code":"abcd","serial":100}`)
+		b.Records[200].Data = []byte(`{"code":"abc","serial":5}`)
+		r, err := d.Write(t.Context(), b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, o := range r.Outcomes {
+			if want := i == 100 || i == 200; want != (o == connectors.Rejected) {
+				t.Errorf("record %d: outcome %d, %s", i, o, r.Reasons[i])
+			}
+		}
+		if n := one(t, db, "SELECT count(*) FROM orders WHERE code = 'abc'"); n != "298" {
+			t.Errorf("%s rows, want 298", n)
+		}
+	})
+}
