@@ -59,7 +59,7 @@ fuzz: ## fuzz what takes bytes from outside, each for a while: make fuzz FUZZTIM
 	  done; done
 
 servers: cxx
-	@internal/tools/require.sh postgres
+	@internal/tools/require.sh postgres mariadb
 
 cxx:
 	@internal/tools/require.sh cxx

@@ -8,6 +8,7 @@ import (
 	"tributary/connectors/eventbridge"
 	"tributary/connectors/httpapi"
 	"tributary/connectors/kafka"
+	"tributary/connectors/mysql"
 	"tributary/connectors/object"
 	"tributary/connectors/postgres"
 	"tributary/connectors/pubsub"
@@ -25,6 +26,8 @@ func New(more ...connectors.Definition) (*connectors.Registry, *duckdb.Files, er
 		files.Definition(),
 		httpapi.Definition(),
 		kafka.Definition(),
+		mysql.MariaDB(),
+		mysql.Definition(),
 		object.GCS(),
 		object.S3(),
 		postgres.Definition(),

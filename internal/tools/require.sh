@@ -1,5 +1,5 @@
 #!/bin/sh
-# Makes sure that the machine has what is named: `cxx`, the C++ runtime that DuckDB is linked with, or `postgres`, the server that
+# Makes sure that the machine has what is named: `cxx`, the C++ runtime that DuckDB is linked with, or `postgres` and `mariadb`, the servers that
 # tests start private instances of. What is missing is installed from Debian's packages, or it says what to install.
 set -eu
 
@@ -16,12 +16,18 @@ has_postgres() {
 	return 1
 }
 
+has_mariadb() {
+	[ -z "${TRIBUTARY_TEST_MARIADB:-}" ] || return 0 # the URL of a running server
+	{ command -v mariadbd || [ -x /usr/sbin/mariadbd ]; } >/dev/null && command -v mariadb-install-db >/dev/null
+}
+
 packages=
 for name in "$@"; do
 	case $name in
 	cxx) has_cxx || packages="$packages g++" ;;
 	postgres) has_postgres || packages="$packages postgresql" ;;
-	*) echo "require.sh: $name: want cxx or postgres" >&2 && exit 2 ;;
+	mariadb) has_mariadb || packages="$packages mariadb-server" ;;
+	*) echo "require.sh: $name: want cxx, postgres or mariadb" >&2 && exit 2 ;;
 	esac
 done
 [ -n "$packages" ] || exit 0
@@ -38,5 +44,8 @@ fi
 echo "missing:$packages. Install it as root (on Debian: apt-get install$packages)." >&2
 case $packages in *postgresql*)
 	echo "Instead of PostgreSQL's programs, TRIBUTARY_TEST_POSTGRES may give the URL of a running server, such as postgres://user:password@host/postgres." >&2 ;;
+esac
+case $packages in *mariadb*)
+	echo "Instead of MariaDB's programs, TRIBUTARY_TEST_MARIADB may give the URL of a running server, such as mysql://user:password@host/mysql." >&2 ;;
 esac
 exit 1

@@ -44,12 +44,14 @@ func TestRule(t *testing.T) {
 		{"tests/stack/stack.go", "github.com/temporalio/ui-server/v2/server", "use internal/devserver"},
 		{"worker/main.go", "tributary/internal/catalog", "worker hands"},
 		{"starter/main.go", "tributary/internal/pgtest", "pgtest is for tests"},
+		{"starter/check.go", "tributary/internal/mariadbtest", "mariadbtest is for tests"},
 		{"starter/journal.go", "tributary/internal/journal", "belongs to a running receiver"},
 		{"internal/fresh/fresh.go", "tributary/connectors", "no rule in .depguard.yaml yet"},
 	}
 	allowed := []struct{ file, imports string }{
 		{"connectors/shopify/record.go", "tributary/connectors"},
 		{"connectors/shopify/client.go", "tributary/connectors/outbound"},
+		{"connectors/mysql/write_test.go", "tributary/internal/mariadbtest"},
 		{"connectors/postgres/write_test.go", "tributary/internal/pgtest"},
 		{"connectors/postgres/suite_test.go", "tributary/connectors/connectortest"},
 		{"examples/helpdesk/helpdesk.go", "tributary/connectors/outbound"},

@@ -1,0 +1,393 @@
+package mysql_test
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/Shopify/toxiproxy/v2"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/rs/zerolog"
+	"go.uber.org/goleak"
+
+	"tributary/connectors"
+	"tributary/connectors/connectortest"
+	"tributary/connectors/mysql"
+	"tributary/internal/mariadbtest"
+)
+
+// flavour is a dialect and a server that speaks it.
+type flavour struct {
+	name     string
+	define   func() connectors.Definition
+	database func(t testing.TB) string
+	status   string // the table of the server's counters
+}
+
+var mariadb = flavour{"mariadb", mysql.MariaDB, mariadbtest.Database, "information_schema.global_status"}
+
+// flavours are MariaDB and, where the variable has the URL of a server, such as mysql://root:password@127.0.0.1:3306/mysql, MySQL.
+func flavours() []flavour {
+	all := []flavour{mariadb}
+	if admin := os.Getenv("TRIBUTARY_TEST_MYSQL"); admin != "" {
+		all = append(all, flavour{"mysql", mysql.Definition, func(t testing.TB) string { return mariadbtest.On(t, admin) }, "performance_schema.global_status"})
+	}
+	return all
+}
+
+// eachFlavour runs a test on each of them.
+func eachFlavour(t *testing.T, test func(t *testing.T, f flavour)) {
+	for _, f := range flavours() {
+		t.Run(f.name, func(t *testing.T) {
+			t.Parallel()
+			test(t, f)
+		})
+	}
+}
+
+// connection is the parts of a URL.
+func connection(t testing.TB, rawURL string) mysql.Connection {
+	t.Helper()
+	u, err := url.Parse(rawURL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	port, err := strconv.Atoi(u.Port())
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := mysql.Connection{Host: u.Hostname(), Port: port, Database: strings.TrimPrefix(u.Path, "/"), User: u.User.Username()}
+	c.Password, _ = u.User.Password()
+	return c
+}
+
+// loopback is where the test's servers are.
+var loopback = connectors.Env{Networks: []*net.IPNet{{IP: net.IPv4(127, 0, 0, 0), Mask: net.CIDRMask(8, 32)}}}
+
+func open(t testing.TB, def connectors.Definition, c mysql.Connection, s mysql.Settings, mode connectors.Mode) connectors.Destination {
+	t.Helper()
+	d, err := def.OpenDestination(connectors.Config{Settings: raw(t, s), Connection: raw(t, c), Mode: mode, Env: loopback})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+// opened is open with a Close at the end of the test.
+func opened(t *testing.T, def connectors.Definition, c mysql.Connection, s mysql.Settings, mode connectors.Mode) connectors.Destination {
+	t.Helper()
+	d := open(t, def, c, s, mode)
+	t.Cleanup(func() { closed(t, d) })
+	return d
+}
+
+// openColumns opens a destination of layout columns.
+func openColumns(t *testing.T, def connectors.Definition, c mysql.Connection, mode connectors.Mode, rule connectors.SchemaRule) connectors.Destination {
+	t.Helper()
+	d, err := def.OpenDestination(connectors.Config{Connection: raw(t, c), Mode: mode, Layout: connectors.LayoutColumns, Schema: rule, Env: loopback})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+func closed(t *testing.T, d connectors.Destination) {
+	t.Helper()
+	if err := d.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+func raw(t testing.TB, v any) json.RawMessage {
+	t.Helper()
+	b, err := json.Marshal(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// session is connections past the destination.
+func session(t testing.TB, rawURL string) *sql.DB {
+	t.Helper()
+	db, err := mariadbtest.Open(rawURL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = db.Close() })
+	return db
+}
+
+func exec(t testing.TB, db *sql.DB, statements ...string) {
+	t.Helper()
+	for _, s := range statements {
+		if _, err := db.ExecContext(t.Context(), s); err != nil {
+			t.Fatalf("%s: %v", s, err)
+		}
+	}
+}
+
+// query reads an answer as texts, each null as nil.
+func query(t testing.TB, db *sql.DB, statement string) []map[string]*string {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	rows, err := db.QueryContext(ctx, statement)
+	if err != nil {
+		t.Fatalf("%s: %v", statement, err)
+	}
+	defer rows.Close()
+	names, err := rows.Columns()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all []map[string]*string
+	for rows.Next() {
+		values, into := make([]*string, len(names)), make([]any, len(names))
+		for i := range values {
+			into[i] = &values[i]
+		}
+		if err := rows.Scan(into...); err != nil {
+			t.Fatal(err)
+		}
+		row := make(map[string]*string)
+		for i, n := range names {
+			row[n] = values[i]
+		}
+		all = append(all, row)
+	}
+	if err := rows.Err(); err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
+
+func one(t testing.TB, db *sql.DB, statement string) string {
+	t.Helper()
+	var s string
+	if err := db.QueryRowContext(t.Context(), statement).Scan(&s); err != nil {
+		t.Fatalf("%s: %v", statement, err)
+	}
+	return s
+}
+
+func quote(name string) string { return "`" + strings.ReplaceAll(name, "`", "``") + "`" }
+
+// read makes a row of each row in tables of ours; data makes what stands for the payload.
+func read(t *testing.T, rawURL string, data func(row map[string]*string, kinds map[string]string) string) []connectortest.Row {
+	t.Helper()
+	db, err := mariadbtest.Open(rawURL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	var all []connectortest.Row
+	for _, found := range query(t, db, "SHOW TABLES") {
+		var name string
+		for _, v := range found {
+			name = *v
+		}
+		kinds := make(map[string]string)
+		for _, c := range query(t, db, "SHOW COLUMNS FROM "+quote(name)) {
+			kinds[*c["Field"]] = *c["Type"]
+		}
+		if kinds["_installation"] == "" {
+			continue
+		}
+		if len(query(t, db, "SHOW TABLES LIKE '\\_tributary\\_columns'")) > 0 {
+			for _, m := range query(t, db, "SELECT column_name, type FROM _tributary_columns WHERE type = 'json' AND table_name = '"+strings.ReplaceAll(name, "'", "''")+"'") {
+				kinds[*m["column_name"]] = "json"
+			}
+		}
+		for _, row := range query(t, db, "SELECT * FROM "+quote(name)) {
+			version, err := strconv.ParseInt(*row["_version"], 10, 64)
+			if err != nil {
+				t.Fatal(err)
+			}
+			all = append(all, connectortest.Row{
+				Installation: *row["_installation"], Stream: *row["_stream"], ID: *row["_id"], Key: *row["_key"],
+				Op: connectors.Op(*row["_op"]), Version: version, Data: data(row, kinds),
+			})
+		}
+	}
+	return all
+}
+
+// rows reads all tables of layout raw.
+func rows(t *testing.T, rawURL string) []connectortest.Row {
+	t.Helper()
+	return read(t, rawURL, func(row map[string]*string, _ map[string]string) string {
+		if row["data"] == nil {
+			return ""
+		}
+		return *row["data"]
+	})
+}
+
+var metadata = []string{"_row", "_scope", "_installation", "_stream", "_id", "_key", "_op", "_version", "_version_seen", "_occurred_at", "_received_at", "_ordinal"}
+
+// columnRows is rows for tables of layout columns.
+func columnRows(t *testing.T, rawURL string) []connectortest.Row {
+	t.Helper()
+	return read(t, rawURL, func(row map[string]*string, kinds map[string]string) string {
+		fields := make(map[string]json.RawMessage)
+		for name, v := range row {
+			if v == nil || slices.Contains(metadata, name) {
+				continue
+			}
+			switch base, _, _ := strings.Cut(kinds[name], "("); {
+			case kinds[name] == "tinyint(1)":
+				fields[name] = raw(t, *v == "1")
+			case base == "json" || base == "decimal" || strings.HasSuffix(strings.TrimSuffix(base, " unsigned"), "int"):
+				fields[name] = json.RawMessage(*v)
+			case base == "datetime" || base == "timestamp":
+				fields[name] = raw(t, strings.Replace(strings.TrimSuffix(*v, ".000000"), " ", "T", 1)+"Z")
+			default:
+				fields[name] = raw(t, *v)
+			}
+		}
+		// Put together by hand: json.Marshal would compact what a column holds.
+		var object []string
+		for name, v := range fields {
+			object = append(object, string(raw(t, name))+":"+string(v))
+		}
+		return "{" + strings.Join(object, ",") + "}"
+	})
+}
+
+// breakable puts a proxy before a server, which can cut connections and refuse new ones.
+func breakable(t *testing.T, c mysql.Connection) (through mysql.Connection, proxy *toxiproxy.Proxy) {
+	t.Helper()
+	server := toxiproxy.NewServer(toxiproxy.NewMetricsContainer(prometheus.NewRegistry()), zerolog.Nop())
+	proxy = toxiproxy.NewProxy(server, t.Name(), "127.0.0.1:0", fmt.Sprintf("%s:%d", c.Host, c.Port))
+	if err := proxy.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(proxy.Stop)
+	_, port, _ := strings.Cut(proxy.Listen, ":")
+	c.Host = "127.0.0.1"
+	c.Port, _ = strconv.Atoi(port)
+	return c, proxy
+}
+
+func TestDestination(t *testing.T) {
+	for _, f := range flavours() {
+		t.Run(f.name, func(t *testing.T) { connectortest.TestDestination(t, harness(f)) })
+	}
+}
+
+func harness(f flavour) connectortest.DestinationHarness {
+	const canary = "canary-7f3a"
+	failing := func(change func(c *mysql.Connection)) func(t *testing.T) connectors.Destination {
+		return func(t *testing.T) connectors.Destination {
+			c := connection(t, f.database(t))
+			change(&c)
+			return open(t, f.define(), c, mysql.Settings{}, connectors.Append)
+		}
+	}
+	return connectortest.DestinationHarness{
+		Modes:  []connectors.Mode{connectors.Append, connectors.ModeUpsert},
+		Canary: canary,
+		Leaves: []goleak.Option{ // a proxy that is stopped while it has bytes in hand never lets go of them
+			goleak.IgnoreAnyFunction("github.com/Shopify/toxiproxy/v2/stream.(*ChanWriter).Write"),
+			goleak.IgnoreAnyFunction("github.com/Shopify/toxiproxy/v2/toxics.(*ToxicStub).Run"),
+		},
+		Failing: map[string]connectortest.FailingDestination{
+			"wrong password": {Kind: connectors.Unauthorized, Open: failing(func(c *mysql.Connection) { c.Password = canary })},
+			"no password":    {Kind: connectors.Unauthorized, Open: failing(func(c *mysql.Connection) { c.Password = "" })},
+			"no database":    {Kind: connectors.NotFound, Open: failing(func(c *mysql.Connection) { c.Database = "nowhere" })},
+			"no server":      {Kind: connectors.Unavailable, Open: failing(func(c *mysql.Connection) { c.Port, c.Password = 1, canary })},
+			"no such host":   {Kind: connectors.Unavailable, Open: failing(func(c *mysql.Connection) { c.Host, c.Password = "nowhere.invalid", canary })},
+			"inside the network": {Kind: connectors.Invalid, Open: func(t *testing.T) connectors.Destination {
+				c := connection(t, f.database(t))
+				c.Password = canary
+				d, err := f.define().OpenDestination(connectors.Config{Connection: raw(t, c)})
+				if err != nil {
+					t.Fatal(err)
+				}
+				return d
+			}},
+			"by URL": {Kind: connectors.Unauthorized, Open: func(t *testing.T) connectors.Destination {
+				u, _ := url.Parse(f.database(t))
+				u.User = url.UserPassword(u.User.Username(), canary)
+				return open(t, f.define(), mysql.Connection{URL: u.String()}, mysql.Settings{}, connectors.Append)
+			}},
+		},
+		New: func(t *testing.T) connectortest.DestinationPlace {
+			rawURL := f.database(t)
+			def := f.define()
+			through, proxy := breakable(t, connection(t, rawURL))
+			return connectortest.DestinationPlace{
+				Open: func(t *testing.T, mode connectors.Mode) connectors.Destination {
+					return open(t, def, through, mysql.Settings{}, mode)
+				},
+				Rows: func(t *testing.T) []connectortest.Row { return rows(t, rawURL) },
+				Columns: &connectortest.ColumnsPlace{
+					Open: func(t *testing.T, mode connectors.Mode, rule connectors.SchemaRule) connectors.Destination {
+						return openColumns(t, def, through, mode, rule)
+					},
+					Rows: func(t *testing.T) []connectortest.Row { return columnRows(t, rawURL) },
+					AddColumn: func(t *testing.T, name, column, kind string) {
+						exec(t, session(t, rawURL), "ALTER TABLE "+quote(name)+" ADD COLUMN "+quote(column)+" "+strings.Replace(kind, "timestamp", "datetime(6)", 1))
+					},
+				},
+				Break: func(*testing.T) { proxy.Stop() },
+				Heal: func(t *testing.T) {
+					if err := proxy.Start(); err != nil {
+						t.Error(err)
+					}
+				},
+			}
+		},
+	}
+}
+
+// batch makes a batch of n records of a stream.
+func batch(mode connectors.Mode, stream string, first, n int) connectors.Batch {
+	b := connectors.Batch{Installation: "i/ada", Integration: "i", User: "ada", Epoch: "epoch", Lane: "warehouse", First: int64(first), Next: int64(first + n), Mode: mode}
+	for i := first; i < first+n; i++ {
+		b.Records = append(b.Records, connectors.Record{ID: fmt.Sprint("id", i), Key: fmt.Sprint("key", i), Stream: stream, Op: connectors.Upsert, Ordinal: int64(i), Data: []byte(`{"a": 1}`)})
+	}
+	return b
+}
+
+func wantError(t *testing.T, err error, kind connectors.Kind, parts ...string) {
+	t.Helper()
+	var e *connectors.Error
+	if !errors.As(err, &e) || e.Kind != kind {
+		t.Fatalf("got %v, want an error of kind %s", err, kind)
+	}
+	for _, part := range parts {
+		if !strings.Contains(e.Error(), part) {
+			t.Fatalf("%q does not say %q", e.Error(), part)
+		}
+	}
+}
+
+func check(t *testing.T, d connectors.Destination) error {
+	t.Helper()
+	return d.(connectors.Checker).Check(t.Context())
+}
+
+func write(t *testing.T, d connectors.Destination, b connectors.Batch) {
+	t.Helper()
+	r, err := d.Write(t.Context(), b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, o := range r.Outcomes {
+		if o != connectors.Durable {
+			t.Fatalf("record %d: outcome %d, %s", i, o, r.Reasons[i])
+		}
+	}
+}
