@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -141,6 +142,7 @@ func columnRows(t testing.TB, s *bigquerytest.Server) []connectortest.Row {
 			}
 			fields = append(fields, string(raw(t, name))+":"+text)
 		}
+		slices.Sort(fields)
 		all = append(all, rowOf(t, f.row, "{"+strings.Join(fields, ",")+"}"))
 	}
 	return all

@@ -19,7 +19,7 @@ type dataset struct {
 
 var (
 	projectRule = regexp.MustCompile(`^([a-z0-9.-]+:)?[a-z][a-z0-9-]{4,61}[a-z0-9]$`)
-	datasetRule = regexp.MustCompile(`^[A-Za-z0-9_]{1,1024}$`)
+	datasetRule = regexp.MustCompile(`^[A-Za-z0-9_]{1,1000}$`)
 )
 
 // fill sets what the settings leave out, and refuses what is no name: names stand in paths and statements.

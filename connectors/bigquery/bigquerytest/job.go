@@ -56,7 +56,7 @@ func (s *Server) queryResults(r *http.Request) (any, *failure) {
 	return &rest.GetQueryResultsResponse{JobComplete: true, Rows: tableRows(j.rows)}, nil
 }
 
-var jobIDRule = regexp.MustCompile(`^[A-Za-z0-9_-]{1,1024}$`)
+var jobIDRule = regexp.MustCompile(`^[A-Za-z0-9_-]{1,1000}$`)
 
 // insertJob runs a job. An ID is used once, by a job that failed too: https://cloud.google.com/bigquery/docs/running-jobs#generate-jobid
 func (s *Server) insertJob(r *http.Request) (any, *failure) {
