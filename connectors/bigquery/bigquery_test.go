@@ -36,7 +36,7 @@ func TestMain(m *testing.M) {
 
 func wholeRun() bool {
 	for _, arg := range os.Args {
-		for _, part := range []string{"-test.run=", "-test.bench=", "-test.skip=", "-test.list="} {
+		for _, part := range []string{"-test.run", "-test.bench", "-test.skip", "-test.list"} {
 			if strings.HasPrefix(arg, part) {
 				return false
 			}

@@ -156,11 +156,12 @@ func (s *Server) Befall(f func(call string) Fault) {
 
 func (s *Server) befalls(call string) Fault {
 	s.faults.Lock()
-	defer s.faults.Unlock()
-	if s.fault == nil {
+	f := s.fault
+	s.faults.Unlock()
+	if f == nil {
 		return None
 	}
-	return s.fault(call)
+	return f(call)
 }
 
 // Drop drops a table, as an operator would.
