@@ -131,7 +131,7 @@ func columnRows(t testing.TB, s *bigquerytest.Server) []connectortest.Row {
 		}
 		var fields []string
 		for name, value := range f.row {
-			if value == nil || metadata[name] {
+			if value == nil || notOfPayload[name] {
 				continue
 			}
 			c := schemas[f.id][name]
@@ -148,7 +148,7 @@ func columnRows(t testing.TB, s *bigquerytest.Server) []connectortest.Row {
 	return all
 }
 
-var metadata = map[string]bool{"_installation": true, "_stream": true, "_id": true, "_key": true, "_op": true, "_version": true, "_version_seen": true,
+var notOfPayload = map[string]bool{"_installation": true, "_stream": true, "_id": true, "_key": true, "_op": true, "_version": true, "_version_seen": true,
 	"_occurred_at": true, "_received_at": true, "_ordinal": true, "_epoch": true, "_lane": true}
 
 // breakable puts a proxy before an address, which can cut connections and refuse new ones.

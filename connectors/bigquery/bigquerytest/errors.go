@@ -46,16 +46,20 @@ func (r *Returned) Missing() []string {
 
 // restErrors are the reasons that the server answers with, and their status: https://cloud.google.com/bigquery/docs/error-messages#errortable
 var restErrors = map[string]int{
-	"accessDenied": http.StatusForbidden, "authError": http.StatusUnauthorized, "conditionNotMet": http.StatusPreconditionFailed,
-	"duplicate": http.StatusConflict, "invalid": http.StatusBadRequest, "invalidQuery": http.StatusBadRequest, "notFound": http.StatusNotFound,
-	"backendError": http.StatusServiceUnavailable,
+	"accessDenied": http.StatusForbidden, "authError": http.StatusUnauthorized, "backendError": http.StatusServiceUnavailable, "billingNotEnabled": http.StatusForbidden,
+	"blocked": http.StatusForbidden, "conditionNotMet": http.StatusPreconditionFailed, "duplicate": http.StatusConflict, "internalError": http.StatusInternalServerError,
+	"invalid": http.StatusBadRequest, "invalidQuery": http.StatusBadRequest, "invalidUser": http.StatusBadRequest, "jobBackendError": http.StatusBadRequest,
+	"jobInternalError": http.StatusBadRequest, "jobRateLimitExceeded": http.StatusBadRequest, "notFound": http.StatusNotFound, "notImplemented": http.StatusNotImplemented,
+	"quotaExceeded": http.StatusForbidden, "rateLimitExceeded": http.StatusForbidden, "resourceInUse": http.StatusBadRequest, "resourcesExceeded": http.StatusBadRequest,
+	"responseTooLarge": http.StatusForbidden, "stopped": http.StatusOK, "tableUnavailable": http.StatusBadRequest, "timeout": http.StatusBadRequest,
 }
 
 // writeErrors are those of the Storage Write API: google.cloud.bigquery.storage.v1.StorageError.StorageErrorCode, and row errors.
 var writeErrors = map[string]codes.Code{
 	"STREAM_NOT_FOUND": codes.NotFound, "TABLE_NOT_FOUND": codes.NotFound, "STREAM_FINALIZED": codes.InvalidArgument, "SCHEMA_MISMATCH_EXTRA_FIELDS": codes.InvalidArgument,
 	"OFFSET_ALREADY_EXISTS": codes.AlreadyExists, "OFFSET_OUT_OF_RANGE": codes.OutOfRange, "FIELDS_ERROR": codes.InvalidArgument,
-	"UNAUTHENTICATED": codes.Unauthenticated, "PERMISSION_DENIED": codes.PermissionDenied,
+	"RESOURCE_EXHAUSTED": codes.ResourceExhausted, "INTERNAL": codes.Internal, "UNAVAILABLE": codes.Unavailable, "ABORTED": codes.Aborted,
+	"INVALID_STREAM_STATE": codes.FailedPrecondition, "UNAUTHENTICATED": codes.Unauthenticated, "PERMISSION_DENIED": codes.PermissionDenied,
 }
 
 // failure is an answer of the REST API that is an error.
@@ -75,8 +79,8 @@ func (f *failure) proto() map[string]any {
 func (s *Server) refuse(w http.ResponseWriter, f *failure) {
 	s.returned.add(f.reason)
 	code := restErrors[f.reason]
-	if code == 0 {
-		code = http.StatusInternalServerError
+	if code == 0 || code == http.StatusOK { // "stopped" is what jobs say of themselves
+		code = http.StatusBadRequest
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(code)

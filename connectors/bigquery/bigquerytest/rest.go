@@ -47,6 +47,11 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, name string, run 
 	if fault == Lost {
 		panic(http.ErrAbortHandler)
 	}
+	if reason := s.answers(name); reason != "" {
+		w.Header().Set("Retry-After", "7")
+		s.refuse(w, fail(reason, "Bad value: %s", Secret))
+		return
+	}
 	answer, f := s.run(r, run)
 	switch {
 	case fault == Unheard:

@@ -53,6 +53,7 @@ type Server struct {
 
 	faults sync.Mutex
 	fault  func(call string) Fault
+	answer func(call string) string
 }
 
 // stored is a table.
@@ -163,6 +164,26 @@ func (s *Server) befalls(call string) Fault {
 	}
 	return f(call)
 }
+
+// Answer lets calls be answered with a documented error: f is asked before each call and names one, or none.
+func (s *Server) Answer(f func(call string) string) {
+	s.faults.Lock()
+	defer s.faults.Unlock()
+	s.answer = f
+}
+
+func (s *Server) answers(call string) string {
+	s.faults.Lock()
+	f := s.answer
+	s.faults.Unlock()
+	if f == nil {
+		return ""
+	}
+	return f(call)
+}
+
+// Secret stands in the message of each error that is asked for.
+const Secret = "the value of a row"
 
 // Drop drops a table, as an operator would.
 func (s *Server) Drop(t testing.TB, id string) {

@@ -152,6 +152,9 @@ func (w *writer) AppendRows(call storagepb.BigQueryWrite_AppendRowsServer) error
 		if fault == Lost {
 			return errLost
 		}
+		if name := w.server.answers(method); name != "" {
+			return w.server.refusal(name, name, "Bad value: %s", Secret).Err()
+		}
 		answer, err := w.append(call.Context(), name, schema, r)
 		if fault == Unheard {
 			return errLost
