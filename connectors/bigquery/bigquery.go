@@ -90,6 +90,9 @@ func open(c connectors.Config, clients *lifetime.Shared[*client]) (connectors.De
 	if err != nil {
 		return nil, err
 	}
+	if connection.Ambient && !c.Operator { // a user could write wherever the worker may
+		return nil, connectors.Errorf(connectors.Invalid, "connection", "ambient is for the operator's own connections: give this one a key")
+	}
 	config, err := connection.config(c.Env)
 	if err != nil {
 		return nil, err

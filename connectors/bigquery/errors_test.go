@@ -115,7 +115,19 @@ func TestConnections(t *testing.T) {
 		}
 		wantError(t, err, connectors.Invalid)
 	}
+	// Only the operator's own connections may be the worker.
+	ambient := connectors.Config{Settings: raw(t, warehouse), Connection: raw(t, bigquery.Connection{Project: "my-project", Ambient: true})}
+	_, err := bigquery.Definition().OpenDestination(ambient)
+	wantError(t, err, connectors.Invalid, "operator")
+	ambient.Operator = true
+	d, err := bigquery.Definition().OpenDestination(ambient)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := d.Close(); err != nil {
+		t.Fatal(err)
+	}
 	// Without the operator's word no address inside is taken (I14).
-	_, err := bigquery.Definition().OpenDestination(connectors.Config{Settings: raw(t, warehouse), Connection: raw(t, good)})
+	_, err = bigquery.Definition().OpenDestination(connectors.Config{Settings: raw(t, warehouse), Connection: raw(t, good)})
 	wantError(t, err, connectors.Invalid, "url")
 }
