@@ -3,6 +3,7 @@ package builtin
 
 import (
 	"tributary/connectors"
+	"tributary/connectors/bigquery"
 	"tributary/connectors/datastream"
 	"tributary/connectors/duckdb"
 	"tributary/connectors/eventbridge"
@@ -21,6 +22,7 @@ import (
 func New(more ...connectors.Definition) (*connectors.Registry, *duckdb.Files, error) {
 	files := duckdb.NewFiles()
 	r, err := connectors.NewRegistry(append([]connectors.Definition{
+		bigquery.Definition(),
 		datastream.Definition(),
 		eventbridge.Definition(),
 		files.Definition(),

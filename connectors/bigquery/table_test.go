@@ -1,0 +1,119 @@
+package bigquery_test
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"tributary/connectors"
+	"tributary/connectors/bigquery"
+	"tributary/connectors/bigquery/bigquerytest"
+)
+
+// New tables are partitioned by the time of receipt and clustered by what is looked for.
+func TestTablesAsMade(t *testing.T) {
+	t.Parallel()
+	s := bigquerytest.New(t, &returned)
+	for unit, want := range map[string]string{"": "DAY", "hour": "HOUR", "none": ""} {
+		d := open(t, bigquery.Definition(), direct(s), bigquery.Settings{Dataset: bigquerytest.Dataset, Table: "by_" + unit, Partition: unit}, connectors.Config{Mode: connectors.ModeUpsert})
+		b := batch(connectors.ModeUpsert, "orders", 0, 1)
+		b.Lane = "lane of " + unit
+		write(t, d, b)
+		if err := d.Close(); err != nil {
+			t.Fatal(err)
+		}
+		made := s.Table(t, "by_"+unit)
+		got := ""
+		if p := made.TimePartitioning; p != nil {
+			got = p.Type
+			if p.Field != "_received_at" {
+				t.Errorf("it is partitioned by %s", p.Field)
+			}
+		}
+		if got != want || !slices.Equal(made.Clustering.Fields, []string{"_installation", "_stream", "_key", "_id"}) {
+			t.Errorf("partition %q makes %q, clustered by %q", unit, got, made.Clustering.Fields)
+		}
+	}
+}
+
+// A column of type JSON spells payloads anew, and a number that it can't hold sends that record alone to quarantine.
+func TestTypeJSON(t *testing.T) {
+	t.Parallel()
+	for _, mode := range []connectors.Mode{connectors.Append, connectors.ModeUpsert} {
+		s := bigquerytest.New(t, &returned)
+		d := open(t, bigquery.Definition(), direct(s), bigquery.Settings{Dataset: bigquerytest.Dataset}, connectors.Config{Mode: mode})
+		b := batch(mode, "orders", 0, 50)
+		b.Records[7].Data = []byte(`{ "n": 123456789012345678901234567890 }`)
+		b.Records[30].Data = []byte(`{"a": nonsense}`)
+		b.Records[8].Data = []byte("{ \"b\" : [1, 2.50],\n\"a\":1, \"a\":2 }")
+		for range 2 { // the second time the ledger knows the reasons
+			r, err := d.Write(t.Context(), b)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for i, o := range r.Outcomes {
+				if bad := i == 7 || i == 30; bad != (o == connectors.Rejected) || bad != (r.Reasons[i] != "") || strings.Contains(r.Reasons[i], "nonsense") {
+					t.Fatalf("record %d: outcome %d, %q", i, o, r.Reasons[i])
+				}
+			}
+		}
+		there := rows(t, s)
+		if len(there) != 48 {
+			t.Fatalf("%d rows", len(there))
+		}
+		for _, r := range there {
+			if r.ID == "id8" && r.Data != `{"b":[1,2.5],"a":1}` {
+				t.Errorf("it is spelled %s", r.Data)
+			}
+		}
+		if err := d.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// What stands in the way of a table is said, and left as it is.
+func TestTablesThatDoNotFit(t *testing.T) {
+	t.Parallel()
+	s := bigquerytest.New(t, &returned)
+	fixed := warehouse
+	fixed.Table = "orders"
+	opens := func(settings bigquery.Settings, mode connectors.Mode) connectors.Destination {
+		d := open(t, bigquery.Definition(), direct(s), settings, connectors.Config{Mode: mode})
+		t.Cleanup(func() { _ = d.Close() })
+		return d
+	}
+	d := opens(fixed, connectors.Append)
+	if err := d.(connectors.Checker).Check(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	write(t, d, batch(connectors.Append, "orders", 0, 2))
+	if err := d.(connectors.Checker).Check(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	other := opens(fixed, connectors.ModeUpsert)
+	wantError(t, other.(connectors.Checker).Check(t.Context()), connectors.Invalid, "mode append")
+	_, err := other.Write(t.Context(), batch(connectors.ModeUpsert, "orders", 0, 2))
+	wantError(t, err, connectors.Invalid, "mode append")
+	fixed.JSON = "json"
+	wantError(t, opens(fixed, connectors.Append).(connectors.Checker).Check(t.Context()), connectors.Invalid, "set json to string")
+}
+
+// A table that is dropped while a lane writes to it is made again, and the records go on.
+func TestDroppedTable(t *testing.T) {
+	t.Parallel()
+	for _, mode := range []connectors.Mode{connectors.Append, connectors.ModeUpsert} {
+		s := bigquerytest.New(t, &returned)
+		d := opened(t, s, mode)
+		write(t, d, batch(mode, "orders", 0, 2))
+		s.Drop(t, "orders")
+		b := batch(mode, "orders", 2, 2)
+		if _, err := d.Write(t.Context(), b); err == nil {
+			t.Fatal("written to a table that is not there")
+		} else if e := connectors.AsError("", err); mode == connectors.Append && e.Kind.Stops() {
+			t.Fatalf("the lane stops: %v", err)
+		}
+		untilDurable(t, d, b)
+		wantOnce(t, s, "after the drop", b)
+	}
+}
