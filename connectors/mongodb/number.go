@@ -1,6 +1,7 @@
 package mongodb
 
 import (
+	"cmp"
 	"strconv"
 	"strings"
 
@@ -20,7 +21,7 @@ func (e *encoder) number(dst []byte, name, literal string) []byte {
 	if !ok {
 		return bsoncore.AppendStringElement(dst, name, literal)
 	}
-	if f, err := strconv.ParseFloat(literal, 64); err == nil {
+	if f, err := strconv.ParseFloat(exact.String(), 64); err == nil {
 		if shortest, _ := parseDecimal(strconv.FormatFloat(f, 'e', -1, 64)); shortest == exact {
 			return bsoncore.AppendDoubleElement(dst, name, f)
 		}
@@ -44,7 +45,7 @@ type decimal struct {
 }
 
 func (d decimal) String() string {
-	s := d.digits + "E" + strconv.Itoa(d.exponent)
+	s := cmp.Or(d.digits, "0") + "E" + strconv.Itoa(d.exponent)
 	if d.negative {
 		return "-" + s
 	}
