@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
+	"go.mongodb.org/mongo-driver/v2/mongo/readconcern"
 	"go.mongodb.org/mongo-driver/v2/mongo/readpref"
 	"go.mongodb.org/mongo-driver/v2/mongo/writeconcern"
 
@@ -104,7 +105,7 @@ func ours(o *options.ClientOptions, roots *x509.CertPool, allowed []*net.IPNet) 
 	}
 	journal := true
 	o.SetAppName("tributary").SetMaxPoolSize(maxPool).SetMinPoolSize(0).SetMaxConnIdleTime(time.Minute).SetServerSelectionTimeout(selectTimeout).SetConnectTimeout(10 * time.Second).
-		SetReadPreference(readpref.Primary()).
+		SetReadPreference(readpref.Primary()).SetReadConcern(readconcern.Majority()).
 		SetWriteConcern(&writeconcern.WriteConcern{W: writeconcern.WCMajority, Journal: &journal}).
 		// What the servers name as their members is dialled by it as well (I14), and a certificate may not name a responder to be asked over HTTP.
 		SetDialer(outbound.Dialer(allowed)).

@@ -133,7 +133,7 @@ func (c *client) problems(op string, err error) (map[int]*problem, error) {
 		case we.Code == 2 || we.Code == 9: // the command is always the same
 			p.reason = fmt.Sprintf("MongoDB does not take a value in it (code %d)", we.Code)
 		default:
-			p.failure = c.coded(op, we.Code, "", bulk.Labels, we)
+			p.failure = c.coded(op, we.Code, "", bulk.Labels, nil)
 		}
 		problems[we.Index] = p
 	}
@@ -160,7 +160,6 @@ func brokenIndex(we mongo.BulkWriteError) string {
 
 // coded is an error of the server. Its message may quote a document or a user and is not repeated.
 func (c *client) coded(op string, code int, name string, labels []string, err error) *connectors.Error {
-	println("DEBUG", fmt.Sprint(err))
 	known, ok := codes[code]
 	e := &connectors.Error{Kind: known.kind, Op: op, Message: known.what, Err: err}
 	if ok {

@@ -39,6 +39,31 @@ func (doc *document) guard(b *connectors.Batch) bson.D {
 	return bson.D{{Key: "_id", Value: doc.id}, {Key: "$or", Value: passes}}
 }
 
+// state is what a document says of the record that it holds.
+type state struct {
+	ID         string         `bson:"_id"`
+	Version    int64          `bson:"_version"`
+	Seen       int64          `bson:"_version_seen"`
+	Epoch      string         `bson:"_epoch"`
+	Ordinal    int64          `bson:"_ordinal"`
+	ReceivedAt *bson.DateTime `bson:"_received_at"`
+}
+
+// passes is guard for what was read. A record that does not pass never will: it lost against what is there.
+func (doc *document) passes(b *connectors.Batch, s state) bool {
+	r := doc.record
+	switch {
+	case !table.Wins(r, s.Version, s.Seen):
+		return false
+	case r.Version != 0 && r.Version > s.Seen:
+		return true
+	case s.Epoch == b.Epoch:
+		return r.Ordinal > s.Ordinal
+	}
+	t, ok := table.Time(r.ReceivedAt)
+	return !ok || s.ReceivedAt == nil || bson.NewDateTimeFromTime(t) >= *s.ReceivedAt
+}
+
 // meet puts a later record of the same identity and this one into one write of the one that wins. It returns false where only the document that is there can tell which that is.
 func (doc *document) meet(b *connectors.Batch, later *document) (winner *document, known bool) {
 	r := later.record

@@ -11,7 +11,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/bson"
 )
 
-// relay stands before FerretDB. It tells clients to send 50 writes a command, of which FerretDB takes no more than about 100 at once; and it answers commands itself, as MongoDB
+// relay stands before FerretDB. It tells clients to send 10 writes a command, because each holds a connection of FerretDB to its database until the command ends; and it answers commands itself, as MongoDB
 // would, where a test wants an answer that FerretDB does not have.
 type relay struct {
 	address string
@@ -162,6 +162,6 @@ func command(message []byte) bson.Raw {
 func limitWrites(reply []byte) {
 	field := []byte("\x10maxWriteBatchSize\x00")
 	if i := bytes.Index(reply, field); i >= 0 {
-		binary.LittleEndian.PutUint32(reply[i+len(field):], 50)
+		binary.LittleEndian.PutUint32(reply[i+len(field):], 10)
 	}
 }

@@ -16,7 +16,7 @@ import (
 const statementTimeout = 2 * time.Minute
 
 // Write keeps I3 without a ledger: a document's _id is the record's identity, so an insert takes effect once, and an update is guarded by what the document says of the record that it
-// holds; see guard. First everything is inserted. What finds its _id taken is, in mode append, there already; in mode upsert it is then updated.
+// holds; see guard. In mode append everything is inserted, and what finds its _id taken is there already. In mode upsert what is not there is inserted; what is, also because another was quicker, is updated.
 func (d *destination) Write(ctx context.Context, b connectors.Batch) (connectors.Result, error) {
 	w := &writer{destination: d, batch: &b, result: connectors.NewResult(len(b.Records))}
 	ctx, leave, err := d.gate.Enter(ctx)
@@ -124,20 +124,60 @@ func (w *writer) send(ctx context.Context, name string, docs []*document) error 
 	}
 	ctx, cancel := context.WithTimeout(ctx, statementTimeout)
 	defer cancel()
-	taken, refused, err := w.insert(ctx, collection, docs)
-	if err == nil && w.batch.Mode == connectors.ModeUpsert && len(taken) > 0 {
-		var more []*document
-		more, err = w.update(ctx, collection, taken)
-		refused = append(refused, more...)
-	} else if err == nil {
-		w.durable(taken)
-	}
+	refused, err := w.put(ctx, collection, docs)
 	for _, doc := range refused {
 		if again := w.write(ctx, doc.others); again != nil && err == nil {
 			err = again
 		}
 	}
 	return err
+}
+
+// put returns the documents that were refused.
+func (w *writer) put(ctx context.Context, c *mongo.Collection, docs []*document) (refused []*document, err error) {
+	var present []*document
+	if w.batch.Mode == connectors.ModeUpsert {
+		if docs, present, err = w.split(ctx, c, docs); err != nil {
+			return nil, err
+		}
+	}
+	if len(docs) > 0 {
+		var taken []*document
+		if taken, refused, err = w.insert(ctx, c, docs); err != nil {
+			return refused, err
+		}
+		if w.batch.Mode == connectors.Append {
+			w.durable(taken)
+			return refused, nil
+		}
+		present = append(present, taken...)
+	}
+	if len(present) > 0 {
+		var more []*document
+		more, err = w.update(ctx, c, present)
+		refused = append(refused, more...)
+	}
+	return refused, err
+}
+
+// split parts documents whose _id is not there from those that have something to replace. What has lost already is durable.
+func (w *writer) split(ctx context.Context, c *mongo.Collection, docs []*document) (absent, present []*document, err error) {
+	there, err := w.look(ctx, c, docs)
+	if err != nil {
+		return nil, nil, err
+	}
+	for i, doc := range docs {
+		s, found := there[doc.id]
+		switch {
+		case !found:
+			absent = append(absent, doc)
+		case doc.passes(w.batch, s):
+			present = append(present, doc)
+		default:
+			w.durable(docs[i : i+1])
+		}
+	}
+	return absent, present, nil
 }
 
 // durable marks what documents stand for.
@@ -180,12 +220,12 @@ func (w *writer) insert(ctx context.Context, c *mongo.Collection, docs []*docume
 		}
 	}
 	if len(unclear) > 0 {
-		there, err := w.present(ctx, c, unclear)
+		there, err := w.look(ctx, c, unclear) // for servers that don't say which unique index is broken
 		if err != nil {
 			return nil, refused, err
 		}
 		for _, doc := range unclear {
-			if there[doc.id] {
+			if _, found := there[doc.id]; found {
 				taken = append(taken, doc)
 				continue
 			}
@@ -199,25 +239,24 @@ func (w *writer) insert(ctx context.Context, c *mongo.Collection, docs []*docume
 	return taken, refused, nil
 }
 
-// present looks which documents are there, for servers that don't say which unique index was broken.
-func (w *writer) present(ctx context.Context, c *mongo.Collection, docs []*document) (map[string]bool, error) {
+// look reads what is there of the documents, as a majority of the members has it: what others may yet lose is not seen.
+func (w *writer) look(ctx context.Context, c *mongo.Collection, docs []*document) (map[string]state, error) {
 	ids := make(bson.A, len(docs))
 	for i, doc := range docs {
 		ids[i] = doc.id
 	}
-	cursor, err := c.Find(ctx, bson.D{{Key: "_id", Value: bson.D{{Key: "$in", Value: ids}}}}, options.Find().SetProjection(bson.D{{Key: "_id", Value: 1}}))
+	fields := bson.D{{Key: fieldVersion, Value: 1}, {Key: fieldVersionSeen, Value: 1}, {Key: fieldEpoch, Value: 1}, {Key: fieldOrdinal, Value: 1}, {Key: fieldReceivedAt, Value: 1}}
+	cursor, err := c.Find(ctx, bson.D{{Key: "_id", Value: bson.D{{Key: "$in", Value: ids}}}}, options.Find().SetProjection(fields))
 	if err != nil {
 		return nil, w.client.failed("look for documents", err)
 	}
-	var found []struct {
-		ID string `bson:"_id"`
-	}
+	var found []state
 	if err := cursor.All(ctx, &found); err != nil {
 		return nil, w.client.failed("look for documents", err)
 	}
-	there := make(map[string]bool, len(found))
-	for _, f := range found {
-		there[f.ID] = true
+	there := make(map[string]state, len(found))
+	for _, s := range found {
+		there[s.ID] = s
 	}
 	return there, nil
 }
