@@ -5,6 +5,7 @@ package mongodb
 
 import (
 	"strings"
+	"sync/atomic"
 
 	"tributary/connectors"
 	"tributary/connectors/lifetime"
@@ -52,6 +53,8 @@ type destination struct {
 	encoder encoder
 	log     func(message string, args ...any)
 	gate    lifetime.Gate
+	// known says that of the last statement of mode upsert most was there: then it is quicker to look first than to be refused an insert.
+	known atomic.Bool
 }
 
 var (

@@ -16,7 +16,7 @@ import (
 const statementTimeout = 2 * time.Minute
 
 // Write keeps I3 without a ledger: a document's _id is the record's identity, so an insert takes effect once, and an update is guarded by what the document says of the record that it
-// holds; see guard. In mode append everything is inserted, and what finds its _id taken is there already. In mode upsert what is not there is inserted; what is, also because another was quicker, is updated.
+// holds; see guard. In mode append everything is inserted, and what finds its _id taken is there already. In mode upsert that is then updated.
 func (d *destination) Write(ctx context.Context, b connectors.Batch) (connectors.Result, error) {
 	w := &writer{destination: d, batch: &b, result: connectors.NewResult(len(b.Records))}
 	ctx, leave, err := d.gate.Enter(ctx)
@@ -136,11 +136,13 @@ func (w *writer) send(ctx context.Context, name string, docs []*document) error 
 // put returns the documents that were refused.
 func (w *writer) put(ctx context.Context, c *mongo.Collection, docs []*document) (refused []*document, err error) {
 	var present []*document
-	if w.batch.Mode == connectors.ModeUpsert {
+	all := len(docs)
+	if w.batch.Mode == connectors.ModeUpsert && w.known.Load() {
 		if docs, present, err = w.split(ctx, c, docs); err != nil {
 			return nil, err
 		}
 	}
+	absent := len(docs)
 	if len(docs) > 0 {
 		var taken []*document
 		if taken, refused, err = w.insert(ctx, c, docs); err != nil {
@@ -151,7 +153,9 @@ func (w *writer) put(ctx context.Context, c *mongo.Collection, docs []*document)
 			return refused, nil
 		}
 		present = append(present, taken...)
+		absent -= len(taken)
 	}
+	w.known.Store(absent < all/2)
 	if len(present) > 0 {
 		var more []*document
 		more, err = w.update(ctx, c, present)
