@@ -9,6 +9,7 @@ import (
 	"tributary/connectors/httpapi"
 	"tributary/connectors/kafka"
 	"tributary/connectors/object"
+	"tributary/connectors/mongodb"
 	"tributary/connectors/postgres"
 	"tributary/connectors/pubsub"
 	"tributary/connectors/shopify"
@@ -27,6 +28,7 @@ func New(more ...connectors.Definition) (*connectors.Registry, *duckdb.Files, er
 		kafka.Definition(),
 		object.GCS(),
 		object.S3(),
+		mongodb.Definition(),
 		postgres.Definition(),
 		pubsub.Definition(),
 		shopify.Definition(),

@@ -216,6 +216,9 @@ func (w *writer) insert(ctx context.Context, c *mongo.Collection, docs []*docume
 			taken = append(taken, doc)
 		case problem.duplicate && problem.index == "":
 			unclear = append(unclear, doc)
+		case problem.duplicate:
+			w.result.Reject(doc.index, otherIndex(problem.index))
+			refused = append(refused, doc)
 		case problem.reason != "":
 			w.result.Reject(doc.index, problem.reason)
 			refused = append(refused, doc)
