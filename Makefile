@@ -27,6 +27,9 @@ test-race: servers ## test what runs at the same time under the race detector
 	  ./internal/receiver ./internal/segment ./internal/vault ./connectors/datastream ./connectors/delivery ./connectors/lifetime \
 	  ./connectors/shopify ./connectors/table ./connectors/webhook
 
+test-slow: ## test against servers that take minutes to build: FerretDB, which speaks MongoDB's protocol
+	$(GO) test -tags slow -timeout 60m ./connectors/mongodb
+
 vet: cxx
 	$(GO) vet ./...
 
@@ -64,4 +67,4 @@ servers: cxx
 cxx:
 	@internal/tools/require.sh cxx
 
-.PHONY: help demo build test check test-race vet lint vuln schema bench chaos histories fuzz servers cxx
+.PHONY: help demo build test check test-race test-slow vet lint vuln schema bench chaos histories fuzz servers cxx

@@ -9,6 +9,7 @@ import (
 	"tributary/connectors/eventbridge"
 	"tributary/connectors/httpapi"
 	"tributary/connectors/kafka"
+	"tributary/connectors/mongodb"
 	"tributary/connectors/mysql"
 	"tributary/connectors/object"
 	"tributary/connectors/postgres"
@@ -28,6 +29,7 @@ func New(more ...connectors.Definition) (*connectors.Registry, *duckdb.Files, er
 		files.Definition(),
 		httpapi.Definition(),
 		kafka.Definition(),
+		mongodb.Definition(),
 		mysql.MariaDB(),
 		mysql.Definition(),
 		object.GCS(),

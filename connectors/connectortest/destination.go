@@ -47,9 +47,14 @@ const (
 	// ByName: what a lane writes has deterministic names and is never written twice; what comes again by another lane, after a
 	// reinstall or from the app is there twice, with the same ID for the reader to recognise.
 	ByName
+	// ByKey: there is one place for each record's identity, and what is there keeps out what was written before. Ordinals alone say nothing.
+	ByKey
 	// ByID: anything may be there twice, with the same ID for the reader to recognise.
 	ByID
 )
+
+// byOrdinal says that a range of ordinals that was written is not written again, whatever is in it.
+func (o Once) byOrdinal() bool { return o == ByLedger || o == ByName }
 
 // DestinationPlace is a database, a bucket, a topic: what several destinations write to.
 type DestinationPlace struct {
@@ -124,6 +129,7 @@ func TestDestination(t *testing.T, h DestinationHarness) {
 					{"closed while writing", (*destinationTest).closed},
 					{"connection broken and healed", (*destinationTest).broken},
 					{"which record wins", (*destinationTest).winners},
+					{"late attempts", (*destinationTest).late},
 					{"any order of changes", (*destinationTest).anyOrder},
 				} {
 					t.Run(test.name, func(t *testing.T) {

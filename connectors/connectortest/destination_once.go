@@ -56,7 +56,7 @@ func (t *destinationTest) halves() {
 	one.Records, one.Next = whole.Records[:200], 200
 	two.Records, two.First = whole.Records[200:], 200
 	t.write(d, one)
-	if t.h.Once != ByID {
+	if t.h.Once.byOrdinal() {
 		t.write(d, t.batch(200, records(1200, 1210)...)) // the ledger did not go back
 	}
 	t.write(d, two)
@@ -77,7 +77,7 @@ func (t *destinationTest) overlap() {
 
 // below is what only a ledger can tell: the records differ, the ordinals say that they were written.
 func (t *destinationTest) below() {
-	if t.h.Once == ByID {
+	if !t.h.Once.byOrdinal() {
 		return
 	}
 	d := t.open()
@@ -96,7 +96,7 @@ func (t *destinationTest) gaps() {
 	b := t.batch(10, records(0, 3)...)
 	b.Records[1].Ordinal, b.Records[2].Ordinal, b.Next = 15, 25, 40
 	t.write(d, b)
-	if t.h.Once != ByID { // the ledger stands at Next, not behind the last record
+	if t.h.Once.byOrdinal() { // the ledger stands at Next, not behind the last record
 		t.write(d, t.batch(30, records(100, 110)...))
 	}
 	t.want(rowsOf(b))

@@ -89,6 +89,30 @@ func (t *destinationTest) winners() {
 	}
 }
 
+// late is attempts that were given up and write when what follows them is there: of records without a version only their place tells that they are older.
+func (t *destinationTest) late() {
+	steps := [][]change{
+		{{0, up, "a"}}, {{0, up, "b"}, {0, up, "c"}}, {{3, up, "d"}}, {{3, up, "e"}, {0, up, "f"}}, {{2, up, "g"}, {0, del, "h"}}, {{4, up, "i"}}, {{4, up, "j"}}, {{0, up, "k"}, {4, up, "l"}, {0, del, "m"}},
+	}
+	d, late := t.open(), t.open()
+	var batches []connectors.Batch
+	var all []connectors.Record
+	for _, step := range steps {
+		var rs []connectors.Record
+		for _, c := range step {
+			rs = append(rs, c.record("object"))
+		}
+		b := t.batch(int64(len(all)), rs...)
+		all = append(all, rs...)
+		batches = append(batches, b)
+		t.write(d, b)
+		for _, earlier := range batches {
+			t.write(late, earlier)
+		}
+		t.want(t.model(all))
+	}
+}
+
 // expected are the rows after the records of one key: the one that stays, or in mode append each ID once.
 func (t *destinationTest) expected(installation string, rs []connectors.Record, winner string) []Row {
 	var rows []Row

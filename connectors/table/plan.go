@@ -232,7 +232,7 @@ func (p *plan) each(data []byte, f func(field string, v value) bool) {
 // fieldOf is how a field is known: by its name; as it is spelled where that is no text; cut where it is too long for a table to remember it.
 func fieldOf(key gjson.Result) string {
 	field := key.Str
-	if !isPlain(key.Raw) {
+	if !IsPlain(key.Raw) {
 		field = key.Raw[1 : len(key.Raw)-1]
 	}
 	if len(field) > connectors.MaxIDBytes {

@@ -48,8 +48,8 @@ func Time(t time.Time) (time.Time, bool) {
 	return t, true
 }
 
-// unfit says why the record can't ever be held; "" where nothing is wrong with it.
-func unfit(r *connectors.Record, o *Options) string {
+// Unfit says why the record can't ever be held; "" where nothing is wrong with it.
+func Unfit(r *connectors.Record, o *Options) string {
 	switch {
 	case r.ID == "":
 		return "the record has no ID"

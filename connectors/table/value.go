@@ -25,7 +25,7 @@ func (d *Dialect) valueOf(r gjson.Result) value {
 	case gjson.Number:
 		v.kind = d.numberType(r.Raw)
 	case gjson.String:
-		if (d.Text == 0 || len(r.Str) <= d.Text) && isPlain(r.Raw) {
+		if (d.Text == 0 || len(r.Str) <= d.Text) && IsPlain(r.Raw) {
 			v.kind = Text
 		}
 	}
@@ -67,9 +67,9 @@ func digits(literal string) (integer, fraction int) {
 
 func notZero(r rune) bool { return r != '0' }
 
-// isPlain says that a JSON string, as it is spelled, is text: without \u0000, which many databases don't take in text, and without half a surrogate
+// IsPlain says that a JSON string, as it is spelled, is text: without \u0000, which many databases don't take in text, and without half a surrogate
 // pair, which is no character.
-func isPlain(raw string) bool {
+func IsPlain(raw string) bool {
 	for {
 		i := strings.IndexByte(raw, '\\')
 		if i < 0 {

@@ -12,8 +12,8 @@ import "tributary/connectors"
 //
 // So a deletion that the app sends without a version is not undone by a late copy of what was deleted.
 
-// wins applies the rule to a row of version and seen. Databases apply it in SQL: `r.version = 0 OR r.version > seen OR (r.version = seen AND seen = version)`.
-func wins(r *connectors.Record, version, seen int64) bool {
+// Wins applies the rule to a row of version and seen. Databases apply it in SQL: `r.version = 0 OR r.version > seen OR (r.version = seen AND seen = version)`.
+func Wins(r *connectors.Record, version, seen int64) bool {
 	return r.Version == 0 || r.Version > seen || r.Version == seen && seen == version
 }
 
@@ -40,7 +40,7 @@ func (s *Rows) add(r *connectors.Record) bool {
 		return true // the same change twice
 	}
 	row := &s.List[at]
-	if !wins(r, row.Version, row.Seen) {
+	if !Wins(r, row.Version, row.Seen) {
 		return true // also if the row there has seen still more
 	}
 	if row.Version == 0 && r.Version != 0 {

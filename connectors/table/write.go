@@ -86,7 +86,7 @@ func ReadOptions(c connectors.Config, table string) (Options, error) {
 // that is still running, has committed is skipped. A statement that fails for what a row holds is halved until the row is
 // found; it is rejected, the others are written (I4).
 func Write(ctx context.Context, s Store, o Options, b connectors.Batch) (connectors.Result, error) {
-	if err := validate(b); err != nil {
+	if err := Validate(b); err != nil {
 		return connectors.NewResult(len(b.Records)), err
 	}
 	w := &writer{store: s, options: &o, batch: &b, tables: make([]string, len(b.Records)), result: connectors.NewResult(len(b.Records)), kept: make(map[string]map[string]bool)}
@@ -99,8 +99,8 @@ func Write(ctx context.Context, s Store, o Options, b connectors.Batch) (connect
 	return w.result, nil
 }
 
-// validate refuses what would make the ledger go wrong.
-func validate(b connectors.Batch) error {
+// Validate refuses what would make the ledger go wrong.
+func Validate(b connectors.Batch) error {
 	if b.Mode != connectors.Append && b.Mode != connectors.ModeUpsert {
 		return connectors.Errorf(connectors.Invalid, "write", "mode %q: want %s or %s", b.Mode, connectors.Append, connectors.ModeUpsert)
 	}
@@ -133,7 +133,7 @@ func (w *writer) route() []string {
 	byStream := make(map[string]string)
 	for i := range w.batch.Records {
 		r := &w.batch.Records[i]
-		if reason := unfit(r, w.options); reason != "" {
+		if reason := Unfit(r, w.options); reason != "" {
 			w.result.Reject(i, reason)
 			continue
 		}

@@ -1,0 +1,81 @@
+//go:build slow
+
+package mongodb_test
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+
+	"tributary/connectors"
+	"tributary/connectors/mongodb"
+)
+
+// Every code that the connector knows is an error of its kind, and no message of the server is repeated. Codes: https://www.mongodb.com/docs/manual/reference/error-codes/
+func TestCodes(t *testing.T) {
+	t.Parallel()
+	const canary = "canary-7f3a"
+	p := newPlace(t)
+	if p.live {
+		return // only a relay answers what it is told
+	}
+	d := p.opened(t, connectors.Append)
+	write(t, d, batch(connectors.Append, 0, 1))
+	commands, documents := mongodb.Codes()
+	for code, kind := range commands {
+		p.relay.answers(func(command string, _ []byte) bson.D {
+			if command == "insert" {
+				return refusing(code, "", canary)
+			}
+			return nil
+		})
+		_, err := d.Write(t.Context(), batch(connectors.Append, 1, 1))
+		wantError(t, err, kind)
+		if strings.Contains(err.Error(), canary) {
+			t.Errorf("code %d: the error repeats the server: %v", code, err)
+		}
+	}
+	for _, code := range append(documents, 11000) {
+		p.relay.answers(refusesDocuments(code, "email_1", canary))
+		r, err := d.Write(t.Context(), batch(connectors.Append, 1, 1))
+		if err != nil || r.Outcomes[0] != connectors.Rejected || strings.Contains(r.Reasons[0], canary) {
+			t.Errorf("code %d: %v, %v, want it rejected", code, r, err)
+		}
+	}
+}
+
+// refusesDocuments answers an insert of what holds the canary as MongoDB refuses its first document. https://www.mongodb.com/docs/manual/reference/command/insert/#output
+func refusesDocuments(code int, index, canary string) func(string, []byte) bson.D {
+	return func(command string, message []byte) bson.D {
+		if command != "insert" || code == 121 && !bytes.Contains(message, []byte("spoiled")) && bytes.Contains(message, []byte("sound")) {
+			return nil
+		}
+		return bson.D{{Key: "ok", Value: 1}, {Key: "n", Value: 0}, {Key: "writeErrors", Value: bson.A{bson.D{
+			{Key: "index", Value: 0}, {Key: "code", Value: code}, {Key: "errmsg", Value: "E11000 duplicate key error collection: x index: " + index + " dup key: { email: \"" + canary + "\" }"},
+		}}}}
+	}
+}
+
+// Where the newest change of an object is refused, an older one in the same batch still counts.
+func TestRefusedWinner(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t)
+	if p.live {
+		return
+	}
+	d := p.opened(t, connectors.ModeUpsert)
+	p.relay.answers(refusesDocuments(121, "", ""))
+	b := batch(connectors.ModeUpsert, 0, 3)
+	for i, data := range []string{`{"is": "sound"}`, `{"is": "spoiled"}`, `{"is": "sound, but older"}`} {
+		b.Records[i].Key, b.Records[i].Data, b.Records[i].Version = "key", []byte(data), []int64{2, 3, 1}[i]
+	}
+	r, err := d.Write(t.Context(), b)
+	if err != nil || r.Outcomes[0] != connectors.Durable || r.Outcomes[1] != connectors.Rejected || r.Outcomes[2] != connectors.Durable {
+		t.Fatalf("%v, %v", r, err)
+	}
+	if id := p.one(t).Lookup("_record_id").StringValue(); id != "id0" {
+		t.Fatalf("%s stays, want id0", id)
+	}
+}
