@@ -174,6 +174,8 @@ func (r *run) take(raw converter.RawValue) {
 // start runs an activity; done is called with its future when it ends, however it ends.
 func (r *run) start(name, summary string, input any, o workflow.ActivityOptions, done func(workflow.Future)) {
 	o.Summary = summary
+	// With eager starts, the kill test found installations that did nothing for minutes after a worker's death; without, for seconds.
+	o.DisableEagerExecution = true
 	r.open++
 	r.selector.AddFuture(workflow.ExecuteActivity(workflow.WithActivityOptions(r.ctx, o), name, input), func(f workflow.Future) {
 		r.open--

@@ -41,11 +41,8 @@ func (e *Engine) StartWorker(ctx context.Context, c client.Client) (*Worker, err
 		WorkerStopTimeout:           stopTime,
 		// A write may hold a batch of 32 MiB, a fetch a segment: memory is bounded by how many run at once.
 		MaxConcurrentActivityExecutionSize: 32,
-		// What a workflow task hands to its own worker starts at once, past the task queue and its fairness: half of the places stay for those
-		// who wait there.
-		MaxConcurrentEagerActivityExecutionSize: 16,
-		MaxConcurrentWorkflowTaskPollers:        4,
-		MaxConcurrentActivityTaskPollers:        4,
+		MaxConcurrentWorkflowTaskPollers:   4,
+		MaxConcurrentActivityTaskPollers:   4,
 	}
 	if e.Config.Deployment != "" {
 		o.DeploymentOptions = worker.DeploymentOptions{
