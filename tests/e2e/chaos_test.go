@@ -235,8 +235,9 @@ func (c *chaos) setEase(on bool) {
 	c.ease = on
 }
 
-// settleTime bounds how long after a kill all must have arrived; heartbeats and the ledger's locks of dead writers are in it.
-const settleTime = 90 * time.Second
+// settleTime bounds how long after a kill all must have arrived; heartbeats and the ledger's locks of dead writers are in it. It is longer
+// than an activity's StartToCloseTimeout, by which a dead worker's work comes again at the latest: late is not lost.
+const settleTime = 3 * time.Minute
 
 // settled lets the load and the faults rest until all has arrived, and ends the test where that does not come.
 func (c *chaos) settled(when string) {
