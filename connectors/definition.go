@@ -25,10 +25,16 @@ type Definition struct {
 	// enum, default, minimum); a field that is secret has `format=password`.
 	Settings   any
 	Connection any
+	// App, for an app that the operator has registered with the vendor and that many accounts install, is a zero value of the struct of that
+	// app's own credentials, such as a client ID and secret; nil: there is no such thing. The operator stores them once (`starter connection set NAME --app`),
+	// under the name of the connections that belong to the app.
+	App any
+	// Renewal renews connections whose credentials expire; nil: they do not.
+	Renewal *Renewal
 	// Streams lists the source's streams; AnyStream means that the block names them freely.
 	Streams   []Stream
 	AnyStream bool
-	// AppWide says that all installations share one webhook URL and Received.Accounts tells them apart.
+	// AppWide says that all installations share one webhook URL and Received.Accounts tells them apart. Its webhooks are those of App.
 	AppWide bool
 	// OpenSource opens what implements Source, Receiver or both, and perhaps Subscriber and Checker; nil for a pure
 	// destination. It validates the config and does no I/O.
@@ -59,9 +65,21 @@ type Stream struct {
 // Budget is what an app allows one account: Calls per Per, and Concurrent chunks read at once, each of which calls one
 // after the other; 0 = unbounded. It is kept for all workers together.
 type Budget struct {
+	// Name tells several budgets of an account apart; "" is the Definition's.
+	Name       string
 	Calls      int
 	Per        time.Duration
 	Concurrent int
+}
+
+// Renewal exchanges a connection's credentials before they expire. The engine has one worker at a time renew a connection, and stores what
+// Renew returns before anything uses it, so that a refresh token that was rotated is never lost.
+type Renewal struct {
+	// Due tells when the connection is to be renewed: well before its credentials expire. Zero: never.
+	Due func(connection json.RawMessage) time.Time
+	// Renew returns the whole connection with new credentials. Config has Connection, App and Env; Settings is nil. Its error is an *Error:
+	// Unauthorized when the user must connect the account again, Unavailable and RateLimited when it may work later.
+	Renew func(ctx context.Context, c Config) (json.RawMessage, error)
 }
 
 // Config is what a connector is opened with.
@@ -70,6 +88,9 @@ type Config struct {
 	// where the block has none.
 	Settings   json.RawMessage
 	Connection json.RawMessage
+	// App is the operator's credentials of the app that the connection belongs to, where Definition.App has any; nil where none are stored. The
+	// receiver of an app-wide URL is opened with App alone: Connection is nil then.
+	App json.RawMessage
 	// Operator says that the connection is the operator's own, not a user's. Only such a one may stand for who the worker itself is,
 	// such as the credentials that a cloud gives to the machine.
 	Operator bool

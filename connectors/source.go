@@ -39,6 +39,21 @@ type Page struct {
 	// earlier page had. The engine remembers the IDs of the records since then and drops them when they
 	// come again (I6). Zero: nothing comes again.
 	OverlapFrom time.Time
+	// Wait, with More, says that the app prepares the next page, such as the file of a bulk operation, and that asking sooner is no use.
+	// What was read is kept, and the next Fetch comes after that long, by a durable timer. The engine clamps it to MaxWait.
+	Wait time.Duration
+	// Calls is how many calls to the app this Fetch made besides the one that every Fetch makes: they are taken from the account's budget
+	// afterwards.
+	Calls int
+	// Allowed, when set, is what the app's answer said that it allows this account now. It stands for the budget of that Name from then on, for
+	// all workers, until another answer says otherwise.
+	Allowed *Budget
+}
+
+// Pacer is a Source whose calls count against more than one budget of the account, such as one of searches.
+type Pacer interface {
+	// Budget names the budget that a Fetch of req is taken from. Fast, no I/O.
+	Budget(req FetchRequest) Budget
 }
 
 // Receiver is a source that can be pushed to.
@@ -76,6 +91,20 @@ type Reply struct {
 	ContentType string
 	Body        []byte
 }
+
+// Completer is a Receiver whose webhooks are thin: they say what changed and hold little or nothing of it.
+type Completer interface {
+	// Completes says whether the block wants whole objects; false: records go on as they were received, and Complete is not called.
+	Completes() bool
+	// Complete reads the objects that received records of one stream are about, each once however many records name it, and returns a
+	// record for each object found, with the Data, Version and ID that a poll would have given it (I1). What holds its content already or names no
+	// object that can be read, such as a deletion, is returned as it came. Like Fetch it is a pure read that does not retry, sleep or write; an error
+	// makes the engine come again with all of the records.
+	Complete(ctx context.Context, records []Record) ([]Record, error)
+}
+
+// MaxComplete is how many records one Complete gets at most.
+const MaxComplete = 1000
 
 // Subscriber registers the app's webhooks at install, repairs them while running and removes them at
 // uninstall. All three are idempotent. A source whose webhooks are set up by hand is no Subscriber.
