@@ -66,6 +66,9 @@ func TestFetchReadsUpToItsBudget(t *testing.T) {
 			c.bound(&in)
 			out := r.fetch(t, in)
 			want(t, out.Failure, "")
+			if asked := len(r.app.requests); asked != c.pages {
+				t.Errorf("asked for %d pages: what is read past the chunk is thrown away", asked)
+			}
 			if out.Pages != c.pages || out.More != c.more || r.cursorOf(t, out.Bookmark) != strconv.Itoa(c.pages) {
 				t.Errorf("read %d pages, more %v, cursor %s", out.Pages, out.More, r.cursorOf(t, out.Bookmark))
 			}
@@ -83,6 +86,20 @@ func TestFetchReadsUpToItsBudget(t *testing.T) {
 				t.Errorf("the next chunk begins with %s", ids(r.sealed(t, rest.Segments...)))
 			}
 		})
+	}
+}
+
+// The next page is read while the one before it is sealed: a page that is asked for only when all is sealed is never asked for here.
+func TestFetchReadsAhead(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, "app")
+	r.app.fetch = pages(3, segmentRecords)
+	r.breakStore(t)
+	in := r.fetchInput()
+	in.Records, in.Bytes = 10*segmentRecords, 1<<40
+	want(t, r.fetch(t, in).Failure, connectors.Unavailable, "segment store")
+	if asked := len(r.app.requests); asked != 2 {
+		t.Errorf("asked for %d pages", asked)
 	}
 }
 
@@ -384,6 +401,40 @@ func TestFetchWaitsForTheBudget(t *testing.T) {
 	want(t, r.fetch(t, other).Failure, connectors.RateLimited)
 	must(t, r.Catalog.Close())
 	want(t, r.fetch(t, other).Failure, connectors.Unavailable)
+}
+
+// A killed attempt holds the account's only slot for minutes: the next attempt of its stream has it at once, another stream waits.
+func TestFetchHasTheSlotOfAKilledAttempt(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, "alone")
+	stuck, let := make(chan struct{}), make(chan struct{})
+	r.app.fetch = func(context.Context, connectors.FetchRequest) (connectors.Page, error) {
+		close(stuck)
+		<-let
+		return connectors.Page{}, connectors.Errorf(connectors.Unavailable, "", "too late")
+	}
+	var g sync.WaitGroup
+	g.Go(func() {
+		if err := r.attempt(attemptOf{}, FetchName, r.fetchInput(), nil); err != nil {
+			t.Error(err)
+		}
+	})
+	defer func() {
+		close(let)
+		g.Wait()
+	}()
+	<-stuck
+	r.app.mu.Lock()
+	r.app.fetch = pages(2, 1)
+	r.app.mu.Unlock()
+	other := r.fetchInput()
+	other.Stream = "people"
+	want(t, r.fetch(t, other).Failure, connectors.RateLimited, "at once")
+	out := r.fetch(t, r.fetchInput())
+	want(t, out.Failure, "")
+	if out.Pages != 2 {
+		t.Errorf("%d pages", out.Pages)
+	}
 }
 
 // A bookmark that a workflow reset went back to, and that is gone, has the stream read again; one that can't be read says so.

@@ -61,8 +61,9 @@ var (
 func (p polled) Fetch(ctx context.Context, req connectors.FetchRequest) (connectors.Page, error) {
 	p.mu.Lock()
 	p.requests = append(p.requests, req)
+	fetch := p.fetch
 	p.mu.Unlock()
-	return p.fetch(ctx, req)
+	return fetch(ctx, req)
 }
 
 func (p polled) Check(context.Context) error { return p.check() }
@@ -205,9 +206,11 @@ func newRig(t *testing.T, source string, blocks ...integration.Destination) *rig
 	}
 	metered, shared := define("metered", polled{r.app}), define("shared", hooked{polled{r.app}})
 	metered.Budget = connectors.Budget{Calls: 2, Per: time.Hour}
+	alone := define("alone", polled{r.app})
+	alone.Budget = connectors.Budget{Concurrent: 1}
 	shared.AppWide = true
 	registry, err := connectors.NewRegistry(
-		define("app", hooked{polled{r.app}}), metered, shared, define("pushed", pushed{r.app}),
+		define("app", hooked{polled{r.app}}), metered, alone, shared, define("pushed", pushed{r.app}),
 		connectors.Definition{
 			Name: "sink", Connection: credentials{}, Modes: []connectors.Mode{connectors.ModeUpsert},
 			OpenDestination: func(cfg connectors.Config) (connectors.Destination, error) {

@@ -4,14 +4,13 @@ import (
 	"context"
 	"time"
 
-	"github.com/google/uuid"
 	"go.temporal.io/sdk/activity"
 
 	"tributary/connectors"
 )
 
 // slotTime is for how long a slot is taken at once: longer than a page may take and is read again, so that it does not run out
-// under a worker that lives. One that died keeps it for that long.
+// under a worker that lives. A stream whose worker died goes on in its slot.
 const slotTime = 2*pageTimeout + 10*time.Second
 
 // slotWait is after how long it is worth to ask again when all slots are taken.
@@ -43,7 +42,8 @@ func (f *fetching) takeSlot(ctx context.Context) error {
 			return nil
 		}
 	}
-	holder := uuid.NewString()
+	// The same at every attempt and for every chunk of the stream: what a killed worker held, the next attempt has.
+	holder := f.in.Ledger + "/" + f.in.Stream
 	name, err := f.a.Catalog.TakeSlot(ctx, f.src.Definition.Name+"/"+f.src.Account, b.Concurrent, holder, slotTime, now)
 	if err != nil {
 		return catalogError("take slot", err)

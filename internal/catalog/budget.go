@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"hash/fnv"
+	"slices"
 	"time"
 
 	"tributary/connectors"
@@ -45,19 +46,39 @@ func (c *Catalog) TakeCalls(ctx context.Context, account string, b connectors.Bu
 }
 
 // TakeSlot gives the holder one of the slots that an account has, for all workers together: so many callers at once
-// its app bears. The slot is a lease, to be extended and released as such; "" = all are taken.
+// its app bears. The slot is a lease, to be extended and released as such; "" = all are taken. A holder that has a slot keeps it, so
+// that one whose worker died gets back what it held.
 func (c *Catalog) TakeSlot(ctx context.Context, account string, slots int, holder string, ttl time.Duration, now time.Time) (string, error) {
+	held, err := c.heldBy(ctx, holder)
+	if err != nil {
+		return "", fmt.Errorf("take slot of %s: %w", account, err)
+	}
+	for i := range slots {
+		if name := slotName(account, i); slices.Contains(held, name) {
+			if ok, err := c.AcquireLease(ctx, name, holder, ttl, now); ok || err != nil {
+				return name, err
+			}
+		}
+	}
 	// Callers begin at different slots, so that they do not all ask for the first one first.
 	h := fnv.New32a()
 	h.Write([]byte(holder))
 	first := int(h.Sum32() % uint32(max(slots, 1)))
 	for i := range slots {
-		name := fmt.Sprintf("calls/%s/%d", account, (first+i)%slots)
+		name := slotName(account, (first+i)%slots)
 		if ok, err := c.AcquireLease(ctx, name, holder, ttl, now); ok || err != nil {
 			return name, err
 		}
 	}
 	return "", nil
+}
+
+func slotName(account string, n int) string { return fmt.Sprintf("calls/%s/%d", account, n) }
+
+// heldBy lists the leases of a holder, also those that have run out and nobody took since.
+func (c *Catalog) heldBy(ctx context.Context, holder string) ([]string, error) {
+	rows, err := c.read.QueryContext(ctx, `SELECT name FROM leases WHERE holder = $1`, holder)
+	return collect(rows, err, func(r row) (name string, err error) { return name, r.Scan(&name) })
 }
 
 // AcquireLease gives the name to the holder for ttl, or extends what it holds, unless another holder's lease still

@@ -168,13 +168,20 @@ func TestSlots(t *testing.T) {
 			t.Error("accounts share slots")
 		}
 		for slot, h := range holder {
+			again, err := workers[0].TakeSlot(t.Context(), "shopify/ann.example", 4, h, time.Minute, noon.Add(time.Second))
+			must(t, err)
+			if again != slot {
+				t.Errorf("%s held %s and got %q when it asked again", h, slot, again)
+			}
+		}
+		for slot, h := range holder {
 			must(t, workers[1].ReleaseLease(t.Context(), slot, h))
 			if got := take(2*time.Second, "shopify/ann.example"); got != slot {
 				t.Errorf("got %q, %s was released", got, slot)
 			}
 			break
 		}
-		if slot, err := workers[1].TakeSlot(t.Context(), "shopify/ann.example", 4, "later", time.Minute, noon.Add(61*time.Second)); err != nil || slot == "" {
+		if slot, err := workers[1].TakeSlot(t.Context(), "shopify/ann.example", 4, "later", time.Minute, noon.Add(62*time.Second)); err != nil || slot == "" {
 			t.Errorf("no slot after the others ran out: %v", err)
 		}
 	})

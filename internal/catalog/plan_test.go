@@ -19,6 +19,7 @@ func TestLookupsUseIndexes(t *testing.T) {
 		selectInstallation + `WHERE id = $1 ORDER BY seq DESC LIMIT 1`:                                            "installations_id",
 		selectInstallation + `WHERE connector = $1 AND account = $2 AND state <> 'ended' ORDER BY seq`:            "installations_account",
 		`SELECT lane, count(*) FROM quarantine WHERE epoch = $1 AND state = 'held' GROUP BY lane`:                 "quarantine_state",
+		`SELECT 1 FROM quarantine q WHERE q.epoch = $1 AND q.lane = $2 AND q.ordinal = $3 AND q.record_id = $4`:   "quarantine_ordinal",
 		`SELECT id FROM quarantine WHERE id > $1 AND installation = $2 ORDER BY id LIMIT $3`:                      "quarantine_installation",
 		`SELECT id FROM quarantine WHERE id > $1 AND epoch = $2 AND lane = $3 AND state = $4 ORDER BY id LIMIT 1`: "quarantine_state",
 	} {

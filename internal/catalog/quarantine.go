@@ -43,7 +43,8 @@ const quarantineColumns = `installation, epoch, lane, stream, record_id, record_
 
 // AddQuarantined adds records (I4); after an error some may have been added, and all are to be added again. Epoch,
 // lane, segment and index identify one: adding it again changes nothing, unless its ordinal is greater. Then it went
-// through its lane again and was rejected again, and it is held anew, for the new reason.
+// through its lane again and was rejected again, and it is held anew, for the new reason. What is held already with the same
+// ordinal and record ID stays as it is: an attempt that died after listing it was followed by one that refuses others beside it.
 func (c *Catalog) AddQuarantined(ctx context.Context, records []Quarantined) error {
 	records = latest(records)
 	for chunk := range slices.Chunk(records, addRows) {
@@ -78,7 +79,9 @@ func (c *Catalog) addChunk(ctx context.Context, chunk []Quarantined) error {
 	}
 	_, err = c.change(ctx, `INSERT INTO quarantine (`+quarantineColumns+`) SELECT value->>0, value->>1, value->>2, value->>3, value->>4,
 		value->>5, value->>6, value->>7, value->>8, value->>9, CAST(value->>10 AS BIGINT), CAST(value->>11 AS BIGINT),
-		CAST(value->>12 AS BIGINT), CAST(value->>13 AS BIGINT) FROM `+c.dialect.each+`($1) WHERE TRUE
+		CAST(value->>12 AS BIGINT), CAST(value->>13 AS BIGINT) FROM `+c.dialect.each+`($1) WHERE NOT EXISTS (
+			SELECT 1 FROM quarantine q WHERE q.epoch = value->>1 AND q.lane = value->>2 AND q.ordinal = CAST(value->>10 AS BIGINT)
+			AND q.record_id = value->>4 AND q.state = 'held' AND (q.segment <> value->>8 OR q.position <> CAST(value->>11 AS BIGINT)))
 		ON CONFLICT (epoch, lane, segment, position) DO UPDATE SET ordinal = excluded.ordinal, reason = excluded.reason,
 		kind = excluded.kind, added_at = excluded.added_at, state = excluded.state WHERE excluded.ordinal > quarantine.ordinal`, text)
 	return err

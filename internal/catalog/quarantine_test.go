@@ -117,6 +117,31 @@ func TestQuarantineAgain(t *testing.T) {
 }
 
 // Text that no database stores as it is doesn't keep a record out.
+// An attempt that died after it listed what it refused is followed by one that refuses others beside it, and lists all of them in another segment.
+func TestQuarantineOfARepeatedAttempt(t *testing.T) {
+	onBoth(t, func(t *testing.T, dsn string) {
+		c, ctx := open(t, dsn), t.Context()
+		must(t, c.AddQuarantined(ctx, []catalog.Quarantined{quarantined(1), quarantined(2)}))
+		again := []catalog.Quarantined{quarantined(0), quarantined(1), quarantined(2)}
+		for i := range again {
+			again[i].Segment = "epoch-1/orders/poll-1-again"
+		}
+		must(t, c.AddQuarantined(ctx, again))
+		must(t, c.AddQuarantined(ctx, again))
+		all, err := c.Quarantined(ctx, catalog.QuarantineFilter{Epoch: "epoch-1"})
+		must(t, err)
+		if len(all) != 3 || all[0].RecordID != "id-1" || all[2].RecordID != "id-0" {
+			t.Errorf("listed %+v", all)
+		}
+		// What somebody has dealt with and is refused again is held again.
+		must(t, c.SetQuarantineState(ctx, []int64{all[0].ID}, catalog.Redelivered))
+		must(t, c.AddQuarantined(ctx, again))
+		if all, err = c.Quarantined(ctx, catalog.QuarantineFilter{Epoch: "epoch-1", State: catalog.Held}); err != nil || len(all) != 3 {
+			t.Errorf("%d are held, %v", len(all), err)
+		}
+	})
+}
+
 func TestQuarantineOddText(t *testing.T) {
 	onBoth(t, func(t *testing.T, dsn string) {
 		c := open(t, dsn)

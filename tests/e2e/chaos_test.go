@@ -89,6 +89,7 @@ func TestKills(t *testing.T) {
 	if splits(c.Config.Dir) == 0 || resets == 0 || restarts == 0 || reinstalls == 0 {
 		t.Error("something that the test is to cover did not happen")
 	}
+	fmt.Printf("TestKills: %d runs of workflows replay\n", replayAll(t, c.Stack, c.hooks.ID)+replayAll(t, c.Stack, c.products.ID))
 	if c.endpoint.changed != 0 || len(c.endpoint.bad) != 0 {
 		t.Errorf("Data Stream: %d changed, %d bad signatures %q", c.endpoint.changed, len(c.endpoint.bad), c.endpoint.bad)
 	}
@@ -239,6 +240,29 @@ func (c *chaos) setEase(on bool) {
 // than an activity's StartToCloseTimeout, by which a dead worker's work comes again at the latest: late is not lost.
 const settleTime = 3 * time.Minute
 
+// slowTime is after how long a settling says what it waits for.
+const slowTime = 15 * time.Second
+
+// portrait is what is to be known of an installation that does not come to rest.
+func (c *chaos) portrait(id string) string {
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	st, err := c.Status(ctx, c.Client, id, "")
+	raw, _ := json.Marshal(st)
+	text := fmt.Sprintf("%s: status %s (%v)", id, raw, err)
+	d, err := c.Client.DescribeWorkflowExecution(ctx, id, "")
+	if err != nil {
+		return text + fmt.Sprintf("; describe: %v", err)
+	}
+	if task := d.PendingWorkflowTask; task != nil {
+		text += fmt.Sprintf("\npending workflow task %s", task)
+	}
+	for _, a := range d.PendingActivities {
+		text += fmt.Sprintf("\npending activity %s", a)
+	}
+	return text
+}
+
 // settled lets the load and the faults rest until all has arrived, and ends the test where that does not come.
 func (c *chaos) settled(when string) {
 	c.t.Helper()
@@ -249,7 +273,12 @@ func (c *chaos) settled(when string) {
 	defer c.creating.Unlock()
 	acked, last := c.load.acknowledged()
 	var problems []string
+	slow := begun.Add(slowTime)
 	for deadline := time.Now().Add(settleTime); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
+		if time.Now().After(slow) {
+			c.t.Logf("%s: not settled after %s: %q\n%s\n%s", when, time.Since(begun).Round(time.Second), problems, c.portrait(c.hooks.ID), c.portrait(c.products.ID))
+			slow = slow.Add(slowTime)
+		}
 		if c.behind(c.hooks.ID) || c.behind(c.products.ID) {
 			problems = []string{"something is still to be delivered"}
 			continue

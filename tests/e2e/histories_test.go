@@ -34,23 +34,8 @@ type recorder struct {
 
 func (r recorder) record(shape string, in engine.Installed, runID string) {
 	r.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	defer cancel()
-	h := &history.History{}
-	it := r.s.Client.GetWorkflowHistory(ctx, in.ID, runID, false, enums.HISTORY_EVENT_FILTER_TYPE_ALL_EVENT)
-	for it.HasNext() {
-		e, err := it.Next()
-		if err != nil {
-			r.t.Fatal(err)
-		}
-		h.Events = append(h.Events, e)
-	}
-	replayer, err := worker.NewWorkflowReplayerWithOptions(worker.WorkflowReplayerOptions{DisableRegistrationAliasing: true})
+	h, err := replayed(r.s, in.ID, runID)
 	if err != nil {
-		r.t.Fatal(err)
-	}
-	replayer.RegisterWorkflowWithOptions(workflows.Installation, workflow.RegisterOptions{Name: workflows.InstallationName})
-	if err := replayer.ReplayWorkflowHistory(nil, h); err != nil {
 		r.t.Errorf("%s, %d events: %v", shape, len(h.Events), err)
 	}
 	dir := os.Getenv("TRIBUTARY_HISTORIES")
@@ -75,6 +60,43 @@ func (r recorder) record(shape string, in engine.Installed, runID string) {
 		}
 		return
 	}
+}
+
+// replayed reads the history of a run, and has today's code go through it again.
+func replayed(s *stack.Stack, id, runID string) (*history.History, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	h := &history.History{}
+	it := s.Client.GetWorkflowHistory(ctx, id, runID, false, enums.HISTORY_EVENT_FILTER_TYPE_ALL_EVENT)
+	for it.HasNext() {
+		e, err := it.Next()
+		if err != nil {
+			return h, err
+		}
+		h.Events = append(h.Events, e)
+	}
+	replayer, err := worker.NewWorkflowReplayerWithOptions(worker.WorkflowReplayerOptions{DisableRegistrationAliasing: true})
+	if err != nil {
+		return h, err
+	}
+	replayer.RegisterWorkflowWithOptions(workflows.Installation, workflow.RegisterOptions{Name: workflows.InstallationName})
+	return h, replayer.ReplayWorkflowHistory(nil, h)
+}
+
+// replayAll replays an installation's latest run and all that it was continued from, and returns how many they are.
+func replayAll(t *testing.T, s *stack.Stack, id string) (runs int) {
+	t.Helper()
+	for runID := ""; runs == 0 || runID != ""; runs++ {
+		h, err := replayed(s, id, runID)
+		if err != nil {
+			t.Errorf("%s, run %q, %d events: %v", id, runID, len(h.Events), err)
+		}
+		if len(h.Events) == 0 {
+			return runs
+		}
+		runID = h.Events[0].GetWorkflowExecutionStartedEventAttributes().GetContinuedExecutionRunId()
+	}
+	return runs
 }
 
 func errorsJoin(a, b error) error {
