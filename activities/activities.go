@@ -39,6 +39,9 @@ func (a *Activities) Register(w worker.Registry) {
 	}
 }
 
+// alive heartbeats while an activity without progress works. Its worker's death holds up the installation until it is noticed.
+func alive(ctx context.Context) (stop func()) { return pulse(ctx, func() any { return nil }) }
+
 // pulse heartbeats in the background while an activity works, so that its worker's death is noticed in
 // seconds. A short activity never sends one: the first comes after a third of the time-out.
 func pulse(ctx context.Context, details func() any) (stop func()) {

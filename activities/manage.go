@@ -14,6 +14,7 @@ const CheckConnectionName = "CheckConnection"
 
 // Check asks a block of the installation whether its connection and settings work.
 func (a *Activities) Check(ctx context.Context, in CheckInput) (CheckOutput, error) {
+	defer alive(ctx)()
 	return CheckOutput{Failure: NewFailure("", a.check(ctx, in))}, nil
 }
 
@@ -35,16 +36,19 @@ func (a *Activities) check(ctx context.Context, in CheckInput) error {
 
 // CheckConnection asks a connector whether a stored connection works.
 func (a *Activities) CheckConnection(ctx context.Context, in ConnectionInput) (CheckOutput, error) {
+	defer alive(ctx)()
 	return CheckOutput{Failure: NewFailure("", a.Blocks.CheckConnection(ctx, in.Owner, in.Connector, in.Name, in.Settings))}, nil
 }
 
 // Activate tells the catalog that the installation runs.
 func (a *Activities) Activate(ctx context.Context, in EndInput) error {
+	defer alive(ctx)()
 	return plain("activate", a.Catalog.SetState(ctx, in.Epoch, catalog.Active, ""))
 }
 
 // End tells the catalog that the epoch has ended: from now on the receiver answers 410.
 func (a *Activities) End(ctx context.Context, in EndInput) (CheckOutput, error) {
+	defer alive(ctx)()
 	err := a.Catalog.SetState(ctx, in.Epoch, catalog.Ended, in.Note)
 	if errors.Is(err, catalog.ErrNotFound) {
 		err = nil // nothing to end
@@ -54,6 +58,7 @@ func (a *Activities) End(ctx context.Context, in EndInput) (CheckOutput, error) 
 
 // Publish tells the catalog what the janitor and the receiver need to know.
 func (a *Activities) Publish(ctx context.Context, in PublishInput) error {
+	defer alive(ctx)()
 	if err := a.Catalog.PublishMarks(ctx, in.Epoch, in.Marks, in.Retention); err != nil {
 		return plain("publish", err)
 	}

@@ -77,6 +77,7 @@ type chosen struct {
 // Requeue seals quarantined records of a lane into a segment for that lane. The IDs are written down first, under the
 // redelivery's own number: a repeated attempt takes the same ones, so none is lost between the catalog and the workflow.
 func (a *Activities) Requeue(ctx context.Context, in RequeueInput) (RequeueOutput, error) {
+	defer alive(ctx)()
 	out, err := a.requeue(ctx, in)
 	out.Failure = NewFailure("redeliver", err)
 	return out, nil

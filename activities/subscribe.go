@@ -13,6 +13,7 @@ import (
 
 // Subscribe has the app's webhooks be as the definition says, and counts what was missing.
 func (a *Activities) Subscribe(ctx context.Context, in SubscribeInput) (SubscribeOutput, error) {
+	defer alive(ctx)()
 	var out SubscribeOutput
 	err := a.withSubscriber(ctx, in, func(ctx context.Context, app connectors.Subscriber, url, shared string) error {
 		if shared != "" {
@@ -51,6 +52,7 @@ func (a *Activities) Subscribe(ctx context.Context, in SubscribeInput) (Subscrib
 
 // Unsubscribe removes the app's webhooks; those of an app-wide URL only with its last installation.
 func (a *Activities) Unsubscribe(ctx context.Context, in SubscribeInput) (CheckOutput, error) {
+	defer alive(ctx)()
 	err := a.withSubscriber(ctx, in, func(ctx context.Context, app connectors.Subscriber, url, shared string) error {
 		if shared != "" {
 			left, err := a.Catalog.RemoveSubscriber(ctx, shared, in.Epoch)

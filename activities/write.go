@@ -69,8 +69,7 @@ type refusal struct {
 func (a *Activities) Write(ctx context.Context, in WriteInput) (WriteOutput, error) {
 	ctx, cancel := context.WithTimeout(ctx, writeTime)
 	defer cancel()
-	stop := pulse(ctx, func() any { return nil })
-	defer stop()
+	defer alive(ctx)()
 	w := &writing{a: a, in: in, fates: make([]fate, in.Next-in.First), late: make(map[string]memory)}
 	err := w.run(ctx)
 	w.tally()
@@ -377,6 +376,7 @@ func (w *writing) gone(ctx context.Context, e Entry) error {
 
 // Roll writes entries to a manifest and returns the entry that stands for them.
 func (a *Activities) Roll(ctx context.Context, in RollInput) (RollOutput, error) {
+	defer alive(ctx)()
 	first, last := in.Entries[0], in.Entries[len(in.Entries)-1]
 	e := Entry{First: first.First, At: first.At, Level: first.Level + 1, Lane: laneOf(in.Entries), Lows: make(map[string]uint64)}
 	e.Records = int(last.End() - first.First)

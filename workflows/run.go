@@ -189,6 +189,7 @@ func (r *run) quick() workflow.ActivityOptions {
 	return workflow.ActivityOptions{
 		StartToCloseTimeout:    20 * time.Second,
 		ScheduleToCloseTimeout: time.Minute,
+		HeartbeatTimeout:       r.timing.Heartbeat,
 		RetryPolicy:            &temporal.RetryPolicy{InitialInterval: 200 * time.Millisecond, BackoffCoefficient: 2, MaximumInterval: 5 * time.Second},
 	}
 }

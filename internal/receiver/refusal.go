@@ -52,19 +52,19 @@ func refuseReceive(err error) *refusal {
 	e := connectors.AsError("receive", err)
 	switch e.Kind {
 	case connectors.Unauthorized:
-		return refuseSignature.because(err)
+		return refuseSignature.because(e)
 	case connectors.Invalid:
-		return refuseInvalid.because(err)
+		return refuseInvalid.because(e)
 	case connectors.TooLarge:
 		return refuseTooLarge
 	case connectors.RateLimited, connectors.Unavailable:
-		r := refuseOpen.because(err)
+		r := refuseOpen.because(e)
 		if e.Wait > 0 {
 			r.retry = min(e.Wait, connectors.MaxWait)
 		}
 		return r
 	}
-	return refuseConnector.because(err)
+	return refuseConnector.because(e)
 }
 
 func (r *refusal) write(w http.ResponseWriter) {

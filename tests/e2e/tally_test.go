@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"tributary/internal/catalog"
+	"tributary/internal/segment"
 	"tributary/tests/stack"
 )
 
@@ -78,13 +79,17 @@ func held(t *testing.T, s *stack.Stack, installation, lane string) tally {
 	if err != nil {
 		t.Fatal(err)
 	}
+	loaded := map[string]*segment.Segment{} // many rows are of one
 	for _, row := range rows {
 		if row.Lane != lane && row.Lane != "" {
 			continue
 		}
-		g, err := s.Segments.Load(ctx, row.Segment)
-		if err != nil {
-			t.Fatal(err)
+		g := loaded[row.Segment]
+		if g == nil {
+			if g, err = s.Segments.Load(ctx, row.Segment); err != nil {
+				t.Fatal(err)
+			}
+			loaded[row.Segment] = g
 		}
 		for _, r := range g.Slice(row.Index, row.Index+1) {
 			out[thingOf(row.RecordID, r.Data)] = 1
