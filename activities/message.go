@@ -167,6 +167,8 @@ type WriteInput struct {
 	SpillKind connectors.Kind `json:"spill_kind,omitempty"`
 	// Extra names, per stream, the object of records that reconciliation found first: a webhook for one of them is late.
 	Extra map[string]string `json:"extra,omitempty"`
+	// Time bounds the attempt: what is not durable by then comes again. 0 = as long as the activity may take.
+	Time time.Duration `json:"time,omitempty"`
 }
 
 // WriteOutput is the progress of a batch, also beside a Failure.
@@ -183,6 +185,8 @@ type WriteOutput struct {
 	// Expired counts records whose segments were removed because every lane had settled them before a reset.
 	Expired int64    `json:"expired,omitempty"`
 	Failure *Failure `json:"failure,omitempty"`
+	// Took is how long the attempt took.
+	Took time.Duration `json:"took,omitempty"`
 }
 
 // CheckInput asks whether a block's connection and settings work. Lane empty: the source.

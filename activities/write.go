@@ -67,13 +67,15 @@ type refusal struct {
 // Write delivers a frozen batch, or what an earlier attempt left of it. Every record ends delivered, filtered by the block's
 // own rule, or in quarantine with the reason (I4).
 func (a *Activities) Write(ctx context.Context, in WriteInput) (WriteOutput, error) {
-	ctx, cancel := context.WithTimeout(ctx, writeTime)
+	began := time.Now()
+	ctx, cancel := context.WithTimeout(ctx, min(cmp.Or(in.Time, writeTime), writeTime))
 	defer cancel()
 	defer alive(ctx)()
 	w := &writing{a: a, in: in, fates: make([]fate, in.Next-in.First), late: make(map[string]memory)}
 	err := w.run(ctx)
 	w.tally()
 	w.out.Failure = NewFailure("write to "+in.Lane, err)
+	w.out.Took = time.Since(began).Round(time.Millisecond)
 	return w.out, nil
 }
 

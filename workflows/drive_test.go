@@ -49,6 +49,9 @@ func (w *world) drive(in Input, until time.Duration, events ...event) Status {
 			}
 			e := events[0]
 			env.RegisterDelayedCallback(func() {
+				if env.IsWorkflowCompleted() {
+					return // it is for the next run
+				}
 				events = events[1:]
 				grow(3)
 				e.do(env)
@@ -104,6 +107,7 @@ func (w *world) history(env *testEnv) func(int) {
 		env.SetCurrentHistoryLength(n)
 	}
 	env.SetOnActivityCompletedListener(func(*activity.Info, converter.EncodedValue, error) { grow(6) })
+	env.SetOnLocalActivityCompletedListener(func(*activity.Info, converter.EncodedValue, error) { grow(1) })
 	env.SetOnTimerFiredListener(func(string) { grow(4) })
 	env.SetOnTimerCanceledListener(func(string) { grow(2) })
 	return grow

@@ -31,3 +31,13 @@ var (
 	UserAttribute        = temporal.NewSearchAttributeKeyKeyword("TributaryUser")
 	HealthAttribute      = temporal.NewSearchAttributeKeyKeyword("TributaryHealth")
 )
+
+// Generation is the newest way of working. A run keeps the generation that it began with, and the next one has that of the code
+// that it is continued by. So a change that every run meets costs no history of its own, where workflow.GetVersion would record
+// it in each of them.
+const Generation = localWrites
+
+// Each generation differs from the one before by what its name says; 0 is the first.
+const (
+	localWrites = 1 // small batches are written by local activities
+)

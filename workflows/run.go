@@ -44,6 +44,7 @@ func Installation(ctx workflow.Context, in Input) (*Summary, error) {
 			r.drain()
 			in.State = r.state
 			in.Plan = r.plan
+			in.Generation = max(in.Generation, Generation)
 			return nil, workflow.NewContinueAsNewErrorWithOptions(ctx, workflow.ContinueAsNewErrorOptions{
 				InitialVersioningBehavior: workflow.ContinueAsNewVersioningBehaviorAutoUpgrade,
 			}, InstallationName, in)
@@ -178,6 +179,21 @@ func (r *run) start(name, summary string, input any, o workflow.ActivityOptions,
 	o.DisableEagerExecution = true
 	r.open++
 	r.selector.AddFuture(workflow.ExecuteActivity(workflow.WithActivityOptions(r.ctx, o), name, input), func(f workflow.Future) {
+		r.open--
+		done(f)
+	})
+}
+
+// startLocal runs an activity within the workflow's task; done is called as with start. It is not tried twice: its failure is
+// returned to the workflow as any other, and the next attempt is an activity of its own.
+func (r *run) startLocal(name, summary string, input any, done func(workflow.Future)) {
+	ctx := workflow.WithLocalActivityOptions(r.ctx, workflow.LocalActivityOptions{
+		StartToCloseTimeout: 5 * localTime, // for one that does not end in time by itself
+		RetryPolicy:         &temporal.RetryPolicy{MaximumAttempts: 1},
+		Summary:             summary,
+	})
+	r.open++
+	r.selector.AddFuture(workflow.ExecuteLocalActivity(ctx, name, input), func(f workflow.Future) {
 		r.open--
 		done(f)
 	})

@@ -15,6 +15,8 @@ type Input struct {
 	Plan         Plan   `json:"plan"`
 	// Asked is when the install was asked for: low-water marks are published for the first time a Timing.Publish later.
 	Asked time.Time `json:"asked,omitzero"`
+	// Generation says which ways of working the run has.
+	Generation int `json:"generation,omitempty"`
 	// State is nil in the first run.
 	State *State `json:"state,omitempty"`
 }
@@ -104,6 +106,8 @@ type Lane struct {
 	Removed  bool              `json:"removed,omitempty"`
 	Owed     []activities.Span `json:"owed,omitempty"`
 	Revision int               `json:"revision,omitempty"`
+	// Slow says that the latest write took so long that the next one must not keep the workflow's task from ending.
+	Slow bool `json:"slow,omitempty"`
 
 	Trouble
 	Delivered   int64     `json:"delivered"`

@@ -42,6 +42,7 @@ type world struct {
 	flips     int // how often pressure changed
 	fetches   []activities.FetchInput
 	writes    []activities.WriteInput
+	locally   []bool // of each write: by a local activity
 	requeues  []activities.RequeueInput
 	rolls     []activities.RollInput
 	// marks are the greatest that were published, as the catalog keeps them.
@@ -221,7 +222,7 @@ func (w *world) roll(_ context.Context, in activities.RollInput) (activities.Rol
 }
 
 // write keeps a ledger as an SQL destination does, and checks that the entries cover the batch without a hole.
-func (w *world) write(_ context.Context, in activities.WriteInput) (activities.WriteOutput, error) {
+func (w *world) write(ctx context.Context, in activities.WriteInput) (activities.WriteOutput, error) {
 	w.pass(activities.WriteName)
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -229,6 +230,7 @@ func (w *world) write(_ context.Context, in activities.WriteInput) (activities.W
 		return activities.WriteOutput{Next: in.Next}, nil
 	}
 	w.writes = append(w.writes, in)
+	w.locally = append(w.locally, activity.GetInfo(ctx).IsLocalActivity)
 	for _, e := range in.Entries {
 		w.checkNeeded(e)
 	}
@@ -290,7 +292,7 @@ func pollingPlan(every time.Duration) Plan {
 }
 
 func input(p Plan) Input {
-	return Input{Installation: "shop/u1", Integration: "shop", User: "u1", Epoch: testEpoch, Plan: p}
+	return Input{Installation: "shop/u1", Integration: "shop", User: "u1", Epoch: testEpoch, Plan: p, Generation: Generation}
 }
 
 func arrivalOf(from, to uint64, records int) Arrival {

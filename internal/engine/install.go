@@ -107,6 +107,7 @@ func (e *Engine) Install(ctx context.Context, c client.Client, req InstallReques
 	plan.Timing = req.Timing
 	run, err := c.ExecuteWorkflow(ctx, e.startOptions(id, req), workflows.InstallationName, workflows.Input{
 		Installation: id, Integration: req.Integration, User: req.User, Epoch: out.Epoch, Plan: plan, Asked: time.Now(),
+		Generation: workflows.Generation,
 	})
 	if err != nil {
 		end := e.Catalog.SetState(context.WithoutCancel(ctx), out.Epoch, catalog.Ended, "could not be started")

@@ -40,9 +40,10 @@ func (e *Engine) StartWorker(ctx context.Context, c client.Client) (*Worker, err
 		DisableRegistrationAliasing: true,
 		WorkerStopTimeout:           stopTime,
 		// A write may hold a batch of 32 MiB, a fetch a segment: memory is bounded by how many run at once.
-		MaxConcurrentActivityExecutionSize: 32,
-		MaxConcurrentWorkflowTaskPollers:   4,
-		MaxConcurrentActivityTaskPollers:   4,
+		MaxConcurrentActivityExecutionSize:      32,
+		MaxConcurrentLocalActivityExecutionSize: 64, // writes of a MiB at most
+		MaxConcurrentWorkflowTaskPollers:        4,
+		MaxConcurrentActivityTaskPollers:        4,
 	}
 	if e.Config.Deployment != "" {
 		o.DeploymentOptions = worker.DeploymentOptions{

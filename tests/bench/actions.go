@@ -96,8 +96,11 @@ func (a *actions) addRun(ctx context.Context, c client.Client, id, run string, s
 		case enums.EVENT_TYPE_UPSERT_WORKFLOW_SEARCH_ATTRIBUTES:
 			a.Attributes++
 		case enums.EVENT_TYPE_MARKER_RECORDED:
-			if e.GetMarkerRecordedEventAttributes().GetMarkerName() == "SideEffect" {
+			switch e.GetMarkerRecordedEventAttributes().GetMarkerName() {
+			case "SideEffect":
 				a.SideEffects++
+			case "LocalActivity": // one for all of a workflow task would do
+				a.Activities++
 			}
 		}
 	}
