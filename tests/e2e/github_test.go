@@ -6,6 +6,7 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
@@ -130,14 +131,21 @@ func (e *endpoint) tally() tally {
 	return out
 }
 
-// connectEndpoint generates the operator's signing keys, stores them and starts an endpoint that knows the public ones.
+// connectEndpoint stores the operator's signing keys and starts an endpoint that knows the public ones.
 func connectEndpoint(t *testing.T, s *stack.Stack) *endpoint {
+	t.Helper()
+	e, raw := newSigner(t)
+	s.Connect(vault.Operator, "datastream", raw)
+	return e
+}
+
+// newSigner generates signing keys and starts an endpoint that knows the public ones.
+func newSigner(t *testing.T) (*endpoint, json.RawMessage) {
 	t.Helper()
 	raw, err := datastream.GenerateConnection()
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.Connect(vault.Operator, "datastream", raw)
 	conn, err := connectors.Decode[datastream.Connection](raw)
 	if err != nil {
 		t.Fatal(err)
@@ -146,7 +154,7 @@ func connectEndpoint(t *testing.T, s *stack.Stack) *endpoint {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return newEndpoint(t, conn, keys[0].PEM)
+	return newEndpoint(t, conn, keys[0].PEM), raw
 }
 
 // Each of the 180 real payloads travels from a signed POST to PostgreSQL and to Data Stream byte for byte.

@@ -168,8 +168,14 @@ func (s *Stack) Define(yaml string) integration.Spec {
 	return spec
 }
 
-// Connect stores a connection.
+// Connect stores a connection under the name that blocks have by default.
 func (s *Stack) Connect(owner, connector string, secret any) {
+	s.t.Helper()
+	s.ConnectAs(owner, connector, "default", secret)
+}
+
+// ConnectAs stores a connection under a name.
+func (s *Stack) ConnectAs(owner, connector, name string, secret any) {
 	s.t.Helper()
 	raw, ok := secret.(json.RawMessage)
 	if !ok {
@@ -186,7 +192,7 @@ func (s *Stack) Connect(owner, connector string, secret any) {
 	if def.AccountOf != nil {
 		account = def.AccountOf(raw)
 	}
-	if _, err := s.Vault.Put(context.Background(), owner, connector, "default", raw, account); err != nil {
+	if _, err := s.Vault.Put(context.Background(), owner, connector, name, raw, account); err != nil {
 		s.t.Fatal(err)
 	}
 }
