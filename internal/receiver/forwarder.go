@@ -341,16 +341,21 @@ func (f *Forwarder) turn(ctx context.Context, q *queue, seals bool) {
 	f.broadcast()
 }
 
-// leave gives a turn's place to the next one, after a pause. f.mu is held.
+// leave gives a turn's place to the next one, after a pause that ends early when it is no use. f.mu is held.
 func (f *Forwarder) leave(ctx context.Context, pause time.Duration) {
-	if pause == 0 {
+	if pause <= 0 {
 		f.inFlight--
 		return
 	}
-	time.AfterFunc(pause, func() {
+	part, before := min(pause, look), f.offset
+	time.AfterFunc(part, func() {
 		f.mu.Lock()
 		defer f.mu.Unlock()
-		f.inFlight--
+		left := pause - part
+		if !worthwhile(f.offset-before, part, left, f.waiting) {
+			left = 0
+		}
+		f.leave(ctx, left)
 		f.dispatch(ctx)
 	})
 }

@@ -15,8 +15,10 @@ const (
 	// instant is so short for a signal that nothing faster tells anything.
 	instant = 5 * time.Millisecond
 	// restFactor is how many times what a signal took too long is waited before the next.
-	restFactor = 40
+	restFactor = 200
 	maxPause   = 6 * time.Second
+	// look is after how long it is asked whether a pause is still worthwhile.
+	look = 100 * time.Millisecond
 )
 
 // pause tells how long the place of a signal that took so long stays empty after it.
@@ -27,4 +29,10 @@ func (p *pace) pause(took time.Duration) time.Duration {
 		p.fastest += p.fastest / 4096 // forgets, slowly, what no longer can be reached
 	}
 	return min(max(took-2*p.fastest, 0)*restFactor, maxPause)
+}
+
+// worthwhile says that a pause of so much more makes what waits, in bytes, notably larger, as far as what came within the last part of it
+// tells. When a load ends, what it left is handed over as fast as that goes.
+func worthwhile(came int64, within, left time.Duration, waiting int64) bool {
+	return float64(came)*left.Seconds() > float64(waiting)/4*within.Seconds()
 }

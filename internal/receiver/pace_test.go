@@ -15,7 +15,7 @@ func TestPaceYieldsToABusyTemporal(t *testing.T) {
 		most time.Duration // 0 = there must be none
 	}{
 		{20 * time.Millisecond, 0}, {40 * time.Millisecond, 0}, {60 * time.Millisecond, 20 * restFactor * time.Millisecond},
-		{100 * time.Millisecond, 60 * restFactor * time.Millisecond}, {time.Minute, maxPause},
+		{65 * time.Millisecond, 25 * restFactor * time.Millisecond}, {time.Minute, maxPause},
 	} {
 		got := p.pause(test.took)
 		if got > test.most || test.most > 0 && got <= last {
@@ -45,5 +45,28 @@ func TestPaceLearns(t *testing.T) {
 	}
 	if p.pause(50*time.Millisecond) == 0 {
 		t.Error("no pause after a slow signal")
+	}
+}
+
+// A pause goes on while what comes makes the next signals larger, and ends when hardly anything comes beside what waits.
+func TestPauseIsWorthwhile(t *testing.T) {
+	t.Parallel()
+	const mib = 1 << 20
+	for _, test := range []struct {
+		came    int64
+		left    time.Duration
+		waiting int64
+		want    bool
+	}{
+		{mib, 5 * time.Second, 40 * mib, true},
+		{mib, 500 * time.Millisecond, 40 * mib, false}, // it would bring another eighth
+		{0, 5 * time.Second, 40 * mib, false},
+		{mib / 100, 5 * time.Second, 40 * mib, false},
+		{mib / 100, 5 * time.Second, mib, true},
+		{0, 5 * time.Second, 0, false},
+	} {
+		if got := worthwhile(test.came, look, test.left, test.waiting); got != test.want {
+			t.Errorf("%d came, %s are left, %d wait: %t", test.came, test.left, test.waiting, got)
+		}
 	}
 }

@@ -3,7 +3,7 @@
 // engine's share of a floor falls below what a file says.
 //
 // It needs Linux and a PostgreSQL that pgtest finds. Sizes are those of the table: 1,000,000 polled records, 1,000 installations,
-// 200,000 webhooks; -scale 0.01 makes all of them smaller, to try it out.
+// 200,000 and, spread, 600,000 webhooks; -scale 0.01 makes all of them smaller, to try it out.
 package main
 
 import (
@@ -29,7 +29,8 @@ import (
 
 const (
 	webhookCount     = 200_000
-	latencyCount     = 6_000 // half a minute
+	spreadCount      = 600_000 // several times what installations gather between two signals
+	latencyCount     = 6_000   // half a minute
 	slowCount        = 500_000
 	spreadOver       = 1_000
 	deliveryTime     = 15 * time.Minute

@@ -21,6 +21,9 @@ func (b *bench) webhooks(ctx context.Context, installations int) error {
 		name, title, goal = "webhooks_many", fmt.Sprintf("the same over %d installations", installations), 0.5
 	}
 	count := b.scaled(webhookCount)
+	if installations > 1 {
+		count = b.scaled(spreadCount)
+	}
 	floor, err := b.webhookFloor(ctx, name, load{count: count})
 	if err != nil {
 		return err
