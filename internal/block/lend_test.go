@@ -6,6 +6,7 @@ import (
 
 	"tributary/connectors"
 	"tributary/internal/integration"
+	"tributary/internal/vault"
 )
 
 const MaxPooled = maxPooled
@@ -30,11 +31,11 @@ func TestOlderReaderGetsNewerConnection(t *testing.T) {
 	o := New(nil, nil, nil, connectors.Env{})
 	defer o.Close()
 	key := poolKey{"flow", 1, "out", "operator"}
-	newer, _, err := o.lend(key, 2, integration.Destination{}, def, connectors.Config{})
+	newer, _, err := o.lend(key, credentials{conn: vault.Connection{Version: 2}}, integration.Destination{}, def, connectors.Config{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	older, old, err := o.lend(key, 1, integration.Destination{}, def, connectors.Config{})
+	older, old, err := o.lend(key, credentials{conn: vault.Connection{Version: 1}}, integration.Destination{}, def, connectors.Config{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -37,6 +37,26 @@ func (c *Catalog) PutConnection(ctx context.Context, n Connection) (int64, error
 	return version, nil
 }
 
+// ReplaceConnection puts another ciphertext where the connection still has n.Version, keeps its account, and returns the new version;
+// ErrChanged where somebody set or deleted the connection since.
+func (c *Catalog) ReplaceConnection(ctx context.Context, n Connection) (int64, error) {
+	now := micros(time.Now())
+	var version int64
+	err := c.transact(ctx, func(tx *sql.Tx) error {
+		return tx.QueryRowContext(ctx, `UPDATE connections SET ciphertext = $5, updated_at = $6,
+		version = CASE WHEN $6 > version THEN $6 ELSE version + 1 END
+		WHERE owner = $1 AND connector = $2 AND name = $3 AND version = $4
+		RETURNING version`, n.Owner, n.Connector, n.Name, n.Version, n.Ciphertext, now).Scan(&version)
+	})
+	if errors.Is(err, sql.ErrNoRows) {
+		err = ErrChanged
+	}
+	if err != nil {
+		return 0, fmt.Errorf("replace connection %s of %s for %s: %w", n.Name, n.Owner, n.Connector, err)
+	}
+	return version, nil
+}
+
 const selectConnection = `SELECT owner, connector, name, account, ciphertext, version, updated_at FROM connections `
 
 // Connection returns a connection; ErrNotFound.
