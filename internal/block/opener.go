@@ -169,10 +169,10 @@ type credentials struct{ conn, app vault.Connection }
 
 // connection reads a block's credentials, and has them renewed where they are due; a connector without any has none.
 func (o *Opener) connection(ctx context.Context, def connectors.Definition, owner, name string) (credentials, error) {
-	return o.reread(ctx, def, owner, name, false)
+	return o.current(ctx, def, owner, name, false)
 }
 
-func (o *Opener) reread(ctx context.Context, def connectors.Definition, owner, name string, wait bool) (credentials, error) {
+func (o *Opener) current(ctx context.Context, def connectors.Definition, owner, name string, wait bool) (credentials, error) {
 	cred, err := o.asStored(ctx, def, owner, name)
 	if err == nil && def.Connection != nil {
 		cred.conn, err = o.renewed(ctx, def, connectionKey{owner, def.Name, named(name)}, cred.conn, cred.app, wait)
@@ -236,7 +236,7 @@ func (o *Opener) CheckConnection(ctx context.Context, owner, connector, name str
 		}
 		return check(ctx, connector, v)
 	}
-	cred, err := o.reread(ctx, def, owner, name, true)
+	cred, err := o.current(ctx, def, owner, name, true)
 	if err != nil {
 		return err
 	}

@@ -82,6 +82,20 @@ func (c *Catalog) Connections(ctx context.Context, owner string) ([]Connection, 
 	return all, nil
 }
 
+// IdleConnections names the connections of a connector that nobody has set or replaced since then, without their ciphertexts.
+func (c *Catalog) IdleConnections(ctx context.Context, connector string, since time.Time) ([]Connection, error) {
+	rows, err := c.read.QueryContext(ctx, `SELECT owner, name FROM connections WHERE connector = $1 AND updated_at < $2 ORDER BY updated_at`,
+		connector, micros(since))
+	all, err := collect(rows, err, func(r row) (Connection, error) {
+		n := Connection{Connector: connector}
+		return n, r.Scan(&n.Owner, &n.Name)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("idle connections of %s: %w", connector, err)
+	}
+	return all, nil
+}
+
 // DeleteConnection removes a connection; ErrNotFound.
 func (c *Catalog) DeleteConnection(ctx context.Context, owner, connector, name string) error {
 	n, err := c.change(ctx, `DELETE FROM connections WHERE owner = $1 AND connector = $2 AND name = $3`, owner, connector, name)
