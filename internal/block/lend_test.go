@@ -3,6 +3,7 @@ package block
 import (
 	"context"
 	"testing"
+	"time"
 
 	"tributary/connectors"
 	"tributary/internal/integration"
@@ -10,6 +11,12 @@ import (
 )
 
 const MaxPooled = maxPooled
+
+// RenewLease is how long a worker that died at a renewal keeps others off.
+const RenewLease = renewLease
+
+// SetPatience shortens how long a renewal is waited for.
+func (o *Opener) SetPatience(d time.Duration) { o.patience = d }
 
 type silent struct{ closed int }
 

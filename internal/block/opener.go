@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"sync"
+	"time"
 
 	"tributary/connectors"
 	"tributary/internal/catalog"
@@ -26,6 +27,7 @@ type Opener struct {
 	life     context.Context
 	end      context.CancelFunc
 	renewing sync.WaitGroup
+	patience time.Duration // renewPatience; tests have less
 
 	mu       sync.Mutex
 	specs    map[specKey]integration.Spec
@@ -43,7 +45,7 @@ type specKey struct {
 func New(r *connectors.Registry, c *catalog.Catalog, v *vault.Vault, env connectors.Env) *Opener {
 	life, end := context.WithCancel(context.Background())
 	return &Opener{
-		registry: r, catalog: c, vault: v, env: env, life: life, end: end,
+		registry: r, catalog: c, vault: v, env: env, life: life, end: end, patience: renewPatience,
 		specs: make(map[specKey]integration.Spec), pool: make(map[poolKey]*pooled), renewals: make(map[connectionKey]*renewal),
 	}
 }

@@ -90,7 +90,7 @@ func (o *Opener) renewed(ctx context.Context, def connectors.Definition, key con
 	if def.Renewal == nil {
 		return conn, nil
 	}
-	patience := time.NewTimer(renewPatience)
+	patience := time.NewTimer(o.patience)
 	defer patience.Stop()
 	for {
 		due, ends, err := deadlines(def, conn.Secret)
@@ -181,7 +181,7 @@ func (o *Opener) run(def connectors.Definition, key connectionKey, n *renewal) {
 func (o *Opener) underLease(def connectors.Definition, key connectionKey) (vault.Connection, error) {
 	name := "renew " + key.owner + "/" + key.connector + "/" + key.name
 	holder := uuid.NewString()
-	patience := time.NewTimer(renewPatience)
+	patience := time.NewTimer(o.patience)
 	defer patience.Stop()
 	for {
 		mine, err := o.catalog.AcquireLease(o.life, name, holder, renewLease, o.env.Time())
