@@ -365,9 +365,12 @@ func (a *app) connectionCheck() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "check CONNECTOR (--user USER | --operator | --app)",
 		Short: "Have a worker try a connection",
-		Long: `check has a worker open a connection and ask the app or the destination whether it works. It changes nothing. The secret stays
-where it is: the worker reads it itself, and renews what is due. Some connectors can't be opened without a block's settings: --settings
-gives them. With --app it opens what receives the app's webhooks; whether the vendor accepts the app shows at a connection that belongs to it.`,
+		Long: `check has a worker open a connection and ask the app or the destination whether it works. It changes nothing but a token that is
+due: that is renewed. The secret stays where it is: the worker reads it itself. Some connectors can't be opened without a block's
+settings: --settings gives them.
+
+With --app it opens what receives the app's webhooks. Whether the vendor accepts the app shows when a connection that belongs to it is
+checked.`,
 		Example: `  starter connection check shopify --user ada
   starter connection check datastream --operator --settings '{"url": "https://example.com/hook"}'`,
 		Args:              cobra.ExactArgs(1),
@@ -454,8 +457,8 @@ func (a *app) connectionDelete() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "delete CONNECTOR (--user USER | --operator | --app)",
 		Short: "Delete credentials",
-		Long: `delete forgets credentials. With --app those of an app. Installations that use them stop at their next batch or poll and say so, so a connection
-that is in use is deleted with --force only.`,
+		Long: `delete forgets credentials. Installations that use them, or whose connections belong to the app, stop at their next batch or poll
+and say so: what is in use is deleted with --force only.`,
 		Example:           "  starter connection delete shopify --user ada",
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: a.completeConnections,
