@@ -13,6 +13,7 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -278,10 +279,12 @@ func TestRedirect(t *testing.T) {
 // An answer costs at most a megabyte, also one that unpacks to more.
 func TestBoundedAnswer(t *testing.T) {
 	t.Parallel()
+	var sent atomic.Int64
 	endless := serve(t, func(w http.ResponseWriter, _ *http.Request) {
 		io.WriteString(w, `{"access_token":"a","x":"`)
-		for block := bytes.Repeat([]byte("x"), 64<<10); ; {
-			if _, err := w.Write(block); err != nil {
+		for block := bytes.Repeat([]byte("x"), 64<<10); sent.Load() < 256<<20; {
+			n, err := w.Write(block)
+			if sent.Add(int64(n)); err != nil {
 				return
 			}
 		}
@@ -296,6 +299,10 @@ func TestBoundedAnswer(t *testing.T) {
 	for _, e := range []*endpoint{endless, bomb} {
 		_, err := oauth.Refresh(t.Context(), request(e))
 		check(t, err, connectors.Unavailable, "larger than 1 MiB")
+	}
+	// What is on the way in buffers counts too.
+	if n := sent.Load(); n > 64<<20 {
+		t.Errorf("%d MiB were read", n>>20)
 	}
 	r := request(endless)
 	r.Transport = outbound.Client(outbound.Options{Allowed: []*net.IPNet{{IP: net.IPv4(127, 0, 0, 0), Mask: net.CIDRMask(8, 32)}}, MaxBody: 4096}).Transport
