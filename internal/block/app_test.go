@@ -59,7 +59,7 @@ func TestReceivers(t *testing.T) {
 	want(t, err, connectors.NotFound)
 	_, err = w.AppReceiver(t.Context(), "nothing", "")
 	want(t, err, connectors.NotFound)
-	want(t, w.CheckConnection(t.Context(), vault.App, "crm", "default", nil), connectors.NotFound)
+	want(t, w.CheckConnection(t.Context(), vault.App, "crm", "default", nil), connectors.NotFound, "starter connection set crm --app")
 	v.storeApp(t, secretMark)
 	r, err := w.AppReceiver(t.Context(), "crm", "")
 	must(t, err)
@@ -78,6 +78,17 @@ func TestReceivers(t *testing.T) {
 	if _, refused := v.counts(); refused != 0 {
 		t.Error("a receiver had the connection renewed")
 	}
+}
+
+// An app whose webhooks are not its own can't be checked by itself, nor can one that a connector has none of.
+func TestCheckOfAppAlone(t *testing.T) {
+	t.Parallel()
+	v := newTown(t, t.TempDir()+"/catalog.db")
+	v.change = func(d *connectors.Definition) { d.AppWide = false }
+	v.storeApp(t, secretMark)
+	want(t, v.worker(t).CheckConnection(t.Context(), vault.App, "crm", "default", nil), connectors.Invalid, "a connection that belongs to it")
+	v.change = func(d *connectors.Definition) { d.App = nil }
+	want(t, v.worker(t).CheckConnection(t.Context(), vault.App, "crm", "default", nil), connectors.Invalid, "has no credentials of an app")
 }
 
 // A check has a connection that is due renewed, and tells why it can't be although the old token still works.

@@ -141,7 +141,8 @@ func (o *Opener) AppReceiver(ctx context.Context, connector, name string) (any, 
 		return nil, err
 	}
 	if def.App != nil && app.Secret == nil {
-		return nil, connectors.Errorf(connectors.NotFound, "", "there are no such credentials of an app")
+		return nil, connectors.Errorf(connectors.NotFound, "",
+			"there are no credentials of an app %q of %s; set them with `starter connection set %s --app`", named(name), connector, connector)
 	}
 	s := Source{Definition: def}
 	if err := s.open(connectors.Config{Settings: json.RawMessage(`{}`), App: app.Secret, Env: o.envFor(def.Name)}); err != nil {
@@ -232,6 +233,13 @@ func (o *Opener) CheckConnection(ctx context.Context, owner, connector, name str
 		cfg.Settings = json.RawMessage(`{}`)
 	}
 	if owner == vault.App {
+		switch {
+		case def.App == nil:
+			return connectors.Errorf(connectors.Invalid, "check "+connector, "%s has no credentials of an app", connector)
+		case !def.AppWide:
+			return connectors.Errorf(connectors.Invalid, "check "+connector,
+				"an app of %s is tried with a connection that belongs to it: check one of a user or of the operator", connector)
+		}
 		v, err := o.AppReceiver(ctx, connector, name)
 		if err != nil {
 			return err

@@ -18,7 +18,7 @@ import (
 // A connection that is due is renewed by one worker at a time, under a lease of the catalog. While its credentials still work, whoever
 // opens it goes on with them; from their end on it waits a moment for the renewal.
 //
-// What Renew returns is stored before anything uses it, and only where the connection is still the one that was renewed: what a user
+// What Renew returns is stored before anything uses it (I15), and only where the connection is still the one that was renewed: what a user
 // sets meanwhile wins. Between the app's answer and the end of the storing, a process that is killed loses a refresh token that was
 // rotated. That time is kept short: the lease has just proved that the catalog can be written to, nothing but encrypting comes between,
 // neither a cancelled activity nor a worker that stops cuts it off, and a catalog that is down is asked again until it answers. After a
@@ -266,7 +266,7 @@ func callRenew(ctx context.Context, def connectors.Definition, cfg connectors.Co
 	return secret, nil
 }
 
-// keep stores a renewed connection, as often as it takes, unless it was set or deleted meanwhile: then that counts.
+// keep stores a renewed connection (I15), as often as it takes, unless it was set or deleted meanwhile: then that counts.
 func (o *Opener) keep(key connectionKey, old vault.Connection, secret json.RawMessage, extend func(context.Context)) (vault.Connection, error) {
 	var giveUp <-chan time.Time
 	closing := o.life.Done()
