@@ -429,6 +429,10 @@ func (a *app) runConnectionCheck(ctx context.Context, in activities.ConnectionIn
 	}
 	res := checked{in, out.Failure == nil, out.Failure}
 	if err := a.print(res, func(w io.Writer) {
+		if res.OK && in.Owner == engine.App {
+			fmt.Fprintf(w, "The credentials %s of the app of %s can be used. Whether the vendor accepts them shows when a connection is checked.\n", in.Name, in.Connector)
+			return
+		}
 		if res.OK {
 			fmt.Fprintf(w, "Connection %s of %s for %s works.\n", in.Name, in.Connector, in.Owner)
 			return

@@ -161,7 +161,13 @@ func (c *crm) Receive(context.Context, connectors.Delivery) (connectors.Received
 	return connectors.Received{}, nil
 }
 
-func (c *crm) Check(context.Context) error { return nil }
+// Check asks about an account: without one there is nothing to ask.
+func (c *crm) Check(context.Context) error {
+	if c.cfg.Connection == nil {
+		return connectors.Errorf(connectors.Unauthorized, "check", "there is no connection")
+	}
+	return nil
+}
 
 func accessOf(raw json.RawMessage) string {
 	a, _ := connectors.Decode[account](raw)
