@@ -46,7 +46,7 @@ func renewAndDie() {
 	def.Renewal.Renew = func(ctx context.Context, cfg connectors.Config) (json.RawMessage, error) {
 		secret, err := renew(ctx, cfg)
 		if err == nil {
-			err = syscall.Kill(os.Getpid(), syscall.SIGKILL)
+			_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
 			select {}
 		}
 		return secret, err
