@@ -26,6 +26,8 @@ type Activities struct {
 	// PublicURL is where apps reach the receiver, without a slash at the end.
 	PublicURL string
 	Env       connectors.Env
+
+	allowed allowances
 }
 
 // Register registers every activity under its fixed name.

@@ -25,10 +25,8 @@ const (
 
 // fetching is a chunk under way.
 type fetching struct {
-	a    *Activities
-	in   FetchInput
-	src  block.Source
-	slot slot
+	meter
+	in FetchInput
 
 	cursor []byte
 	// overlap are the records that may come again (I6); came are those that webhooks brought, extra those that no
@@ -58,7 +56,7 @@ type tally struct {
 // Fetch reads pages of a stream up to a budget and seals their records into segments. What is sealed is never lost: an
 // error after progress returns the progress, and a killed attempt's heartbeat hands it to the next.
 func (a *Activities) Fetch(ctx context.Context, in FetchInput) (FetchOutput, error) {
-	f := &fetching{a: a, in: in, builder: segment.NewBuilder()}
+	f := &fetching{meter: meter{a: a}, in: in, builder: segment.NewBuilder()}
 	if activity.HasHeartbeatDetails(ctx) {
 		if err := activity.GetHeartbeatDetails(ctx, &f.out); err != nil {
 			f.out = FetchOutput{}
@@ -159,8 +157,15 @@ func (f *fetching) ask(ctx context.Context, source connectors.Source) *asked {
 	a := &asked{done: make(chan struct{})}
 	go func() {
 		defer close(a.done)
-		if a.err = f.budget(ctx); a.err == nil {
-			a.page, a.err = f.page(ctx, source)
+		req := connectors.FetchRequest{Stream: f.in.Stream, Cursor: f.cursor, Since: f.in.Since, Limit: f.limit}
+		pacer, _ := source.(connectors.Pacer)
+		budget, err := f.budget(pacer, req)
+		if err == nil {
+			err = f.meter.take(ctx, budget)
+		}
+		if a.err = err; err == nil {
+			a.page, a.err = f.page(ctx, source, req)
+			f.settle(ctx, budget, a.page)
 		}
 	}()
 	return a
@@ -193,30 +198,11 @@ func (f *fetching) resume(ctx context.Context) (err error) {
 	return err
 }
 
-// budget takes one call of what the app allows the account, by one of the callers that it allows at once.
-func (f *fetching) budget(ctx context.Context) error {
-	if err := f.takeSlot(ctx); err != nil {
-		return err
-	}
-	b := f.src.Definition.Budget
-	if b.Calls <= 0 || f.src.Account == "" {
-		return nil
-	}
-	granted, wait, err := f.a.Catalog.TakeCalls(ctx, f.src.Definition.Name+"/"+f.src.Account, b, 1, f.a.Env.Time())
-	if err != nil {
-		return catalogError("take budget", err)
-	}
-	if granted < 1 {
-		return &connectors.Error{Kind: connectors.RateLimited, Message: "the account's budget is used up", Wait: wait}
-	}
-	return nil
-}
-
-func (f *fetching) page(ctx context.Context, source connectors.Source) (page connectors.Page, err error) {
+func (f *fetching) page(ctx context.Context, source connectors.Source, req connectors.FetchRequest) (page connectors.Page, err error) {
 	ctx, cancel := context.WithTimeout(ctx, pageTimeout)
 	defer cancel()
 	defer block.Guard(f.src.Definition.Name, &err)
-	page, err = source.Fetch(ctx, connectors.FetchRequest{Stream: f.in.Stream, Cursor: f.cursor, Since: f.in.Since, Limit: f.limit})
+	page, err = source.Fetch(ctx, req)
 	if err != nil {
 		return page, err
 	}

@@ -36,6 +36,8 @@ func TestMain(m *testing.M) {
 type app struct {
 	fetch func(context.Context, connectors.FetchRequest) (connectors.Page, error)
 	check func() error
+	// budget, of a paced app, names the budget of a request.
+	budget func(connectors.FetchRequest) connectors.Budget
 
 	mu       sync.Mutex
 	requests []connectors.FetchRequest
@@ -45,9 +47,10 @@ type app struct {
 	before func(call string) error
 }
 
-// polled is the app as a Source, hooked as a Subscriber too; pushed is neither.
+// polled is the app as a Source, paced as a Pacer and hooked as a Subscriber too; pushed is neither.
 type (
 	polled struct{ *app }
+	paced  struct{ polled }
 	hooked struct{ polled }
 	pushed struct{ *app }
 )
@@ -55,6 +58,7 @@ type (
 var (
 	_ connectors.Source     = polled{}
 	_ connectors.Checker    = polled{}
+	_ connectors.Pacer      = paced{}
 	_ connectors.Subscriber = hooked{}
 )
 
@@ -66,6 +70,8 @@ func (p polled) Fetch(ctx context.Context, req connectors.FetchRequest) (connect
 }
 
 func (p polled) Check(context.Context) error { return p.check() }
+
+func (p paced) Budget(req connectors.FetchRequest) connectors.Budget { return p.budget(req) }
 
 func (h hooked) ask(call string) error {
 	if h.before != nil {
@@ -203,11 +209,12 @@ func newRig(t *testing.T, source string, blocks ...integration.Destination) *rig
 	define := func(name string, v any) connectors.Definition {
 		return connectors.Definition{Name: name, Connection: credentials{}, AnyStream: true, OpenSource: opens(v), AccountOf: account}
 	}
-	metered, shared := define("metered", polled{r.app}), define("shared", hooked{polled{r.app}})
+	metered, shared, pacedApp := define("metered", polled{r.app}), define("shared", hooked{polled{r.app}}), define("paced", paced{polled{r.app}})
+	pacedApp.Budget = connectors.Budget{Calls: 100, Per: time.Hour}
 	metered.Budget = connectors.Budget{Calls: 2, Per: time.Hour}
 	shared.AppWide = true
 	registry, err := connectors.NewRegistry(
-		define("app", hooked{polled{r.app}}), metered, shared, define("pushed", pushed{r.app}),
+		define("app", hooked{polled{r.app}}), metered, shared, pacedApp, define("pushed", pushed{r.app}),
 		connectors.Definition{
 			Name: "sink", Connection: credentials{}, Modes: []connectors.Mode{connectors.ModeUpsert},
 			OpenDestination: func(cfg connectors.Config) (connectors.Destination, error) {
