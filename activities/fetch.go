@@ -39,6 +39,8 @@ type fetching struct {
 	limit int
 	// unsealed is what was read since the last seal: it is progress only when it is sealed.
 	unsealed tally
+	// prepares says that the error with which the chunk ends is none: the app prepares the next page.
+	prepares bool
 	records  int
 	bytes    int64
 
@@ -66,6 +68,7 @@ func (a *Activities) Fetch(ctx context.Context, in FetchInput) (FetchOutput, err
 	defer stop()
 	err := f.run(ctx)
 	out := f.progress()
+	out.Prepares = f.prepares && err != nil
 	out.Failure = NewFailure("fetch "+in.Stream, err)
 	return out, nil
 }
@@ -124,7 +127,7 @@ func (f *fetching) run(ctx context.Context) (err error) {
 		for i := range page.Records {
 			size += int64(len(page.Records[i].Data))
 		}
-		if page.More && f.room(len(page.Records), size) && time.Now().Before(until) {
+		if page.More && page.Wait <= 0 && f.room(len(page.Records), size) && time.Now().Before(until) {
 			next = f.ask(ctx, source)
 		}
 		f.take(page)
@@ -136,8 +139,21 @@ func (f *fetching) run(ctx context.Context) (err error) {
 		if !page.More {
 			return nil
 		}
+		if page.Wait > 0 {
+			return f.prepared(ctx, page.Wait)
+		}
 	}
 	return nil
+}
+
+// prepared ends the chunk because the app prepares the next page, when what was read is sealed. Asking again is for the workflow's timer:
+// no activity stays open meanwhile. To a workflow of before it is a failure that passes, with a wait.
+func (f *fetching) prepared(ctx context.Context, wait time.Duration) error {
+	if err := f.seal(ctx); err != nil {
+		return err
+	}
+	f.prepares = true
+	return &connectors.Error{Kind: connectors.Unavailable, Message: "the app prepares the next page", Wait: wait}
 }
 
 // room reports whether the chunk may hold more after so many records and bytes besides those that it has.
@@ -209,7 +225,9 @@ func (f *fetching) page(ctx context.Context, source connectors.Source, req conne
 	if page.Cursor == nil {
 		return page, connectors.Errorf(connectors.Invalid, "", "%s gave a page without a cursor", f.src.Definition.Name)
 	}
-	if page.More && bytes.Equal(page.Cursor, f.cursor) {
+	// While the app prepares a page, it is asked for the same one again and again; only records would then come again for ever.
+	preparing := page.Wait > 0 && len(page.Records) == 0
+	if page.More && !preparing && bytes.Equal(page.Cursor, f.cursor) {
 		return page, connectors.Errorf(connectors.Invalid, "", "the app's cursor repeats: reading on would never end")
 	}
 	return page, nil

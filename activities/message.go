@@ -123,8 +123,10 @@ type FetchOutput struct {
 	Repeated   int64 `json:"repeated,omitempty"`
 	Recognised int64 `json:"recognised,omitempty"`
 	// Extra, for reconciliation, names the object that holds what the poll found and no webhook had brought.
-	Extra   string   `json:"extra,omitempty"`
-	Failure *Failure `json:"failure,omitempty"`
+	Extra string `json:"extra,omitempty"`
+	// Prepares says that Failure is no failure: the app prepares the next page, and is to be asked again after Failure.Wait.
+	Prepares bool     `json:"prepares,omitempty"`
+	Failure  *Failure `json:"failure,omitempty"`
 }
 
 // Entry is a run of the installation's sequence: a sealed segment, or a manifest that lists older entries.

@@ -108,7 +108,9 @@ func TestFetchHeedsWhatTheAppAllows(t *testing.T) {
 func TestFetchHeedsWhatOnlyTheAppKnows(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, "app")
-	r.app.fetch = told(9, func(_ int, p *connectors.Page) { p.Allowed = &connectors.Budget{Calls: 3, Per: time.Hour, Concurrent: 1} })
+	r.app.fetch = told(9, func(_ int, p *connectors.Page) {
+		p.Allowed = &connectors.Budget{Calls: 3, Per: time.Hour, Concurrent: 1}
+	})
 	out := r.fetch(t, r.fetchInput())
 	want(t, out.Failure, connectors.RateLimited, "budget")
 	if out.Pages != 4 { // the first was unbounded

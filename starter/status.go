@@ -164,7 +164,11 @@ func writeStatus(w io.Writer, st fullStatus, width int) {
 			if p.Failure != nil {
 				failures = 1
 			}
-			streams.Row(p.Name, terminal.Count(p.Polls), terminal.Count(p.Records), terminal.Count(p.Missed), next, troubleState(p.Stopped, failures, p.Failure, p.RetryAt))
+			state := troubleState(p.Stopped, failures, p.Failure, p.RetryAt)
+			if p.Prepares {
+				next, state = "asked "+until(p.RetryAt), "the app prepares the next page"
+			}
+			streams.Row(p.Name, terminal.Count(p.Polls), terminal.Count(p.Records), terminal.Count(p.Missed), next, state)
 		}
 		streams.Write(w, "")
 	}

@@ -152,6 +152,8 @@ type Stream struct {
 	Begun time.Time `json:"begun,omitzero"`
 	Asked time.Time `json:"asked,omitzero"`
 	Trouble
+	// Prepares says that the app prepares the next page, and is asked again at Trouble.RetryAt; nothing is the matter.
+	Prepares   bool      `json:"prepares,omitempty"`
 	Removed    bool      `json:"removed,omitempty"`
 	Polls      int64     `json:"polls"`
 	Pages      int64     `json:"pages"`

@@ -89,6 +89,8 @@ type StreamStatus struct {
 	Stopped    bool                `json:"stopped,omitempty"`
 	Failure    *activities.Failure `json:"failure,omitempty"`
 	RetryAt    time.Time           `json:"retry_at,omitzero"`
+	// Prepares says that the app prepares the next page and is asked again at RetryAt.
+	Prepares bool `json:"prepares,omitempty"`
 }
 
 func (r *run) status() Status {
@@ -112,7 +114,7 @@ func (r *run) status() Status {
 	for _, t := range st.Streams {
 		s.Streams = append(s.Streams, StreamStatus{
 			Name: t.Name, Polling: t.Mid, Polls: t.Polls, Pages: t.Pages, Records: t.Records, Repeated: t.Repeated, Missed: t.Missed,
-			Next: t.Next, FinishedAt: t.FinishedAt, Stopped: t.Stopped, Failure: t.Failure, RetryAt: t.RetryAt,
+			Next: t.Next, FinishedAt: t.FinishedAt, Stopped: t.Stopped, Failure: t.Failure, RetryAt: t.RetryAt, Prepares: t.Prepares,
 		})
 		s.Missed += t.Missed
 	}
@@ -213,6 +215,11 @@ func (r *run) page(health Health, problem string) string {
 		b.WriteString("\n| stream | polls | records | missed by webhooks | last error |\n| --- | --- | --- | --- | --- |\n")
 		for _, s := range r.state.Streams {
 			fmt.Fprintf(&b, "| %s | %d | %d | %d | %s |\n", s.Name, s.Polls, s.Records, s.Missed, cell(s.Trouble))
+		}
+		for _, s := range r.state.Streams {
+			if s.Prepares && !s.RetryAt.IsZero() {
+				fmt.Fprintf(&b, "\nThe app prepares the next page of %s; it is asked again at %s.\n", s.Name, s.RetryAt.UTC().Format(time.RFC3339))
+			}
 		}
 	}
 	if r.plan.Receives() || r.state.Hooks.registered() {
