@@ -36,6 +36,7 @@ func (a *Activities) Register(w worker.Registry) {
 		FetchName: a.Fetch, WriteName: a.Write, CheckName: a.Check, CheckConnectionName: a.CheckConnection,
 		SubscribeName: a.Subscribe, UnsubscribeName: a.Unsubscribe, ActivateName: a.Activate, EndName: a.End,
 		PublishName: a.Publish, RollName: a.Roll, RequeueName: a.Requeue,
+		CompleteName: a.Complete,
 	} {
 		w.RegisterActivityWithOptions(f, activity.RegisterOptions{Name: name, DisableAlreadyRegisteredCheck: false})
 	}

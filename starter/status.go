@@ -172,6 +172,14 @@ func writeStatus(w io.Writer, st fullStatus, width int) {
 		}
 		streams.Write(w, "")
 	}
+	if c := st.Completing; c != nil {
+		fmt.Fprintf(w, "\ncompleted %s webhooks to %s records, %s wait\n", terminal.Count(c.Taken-c.Refused), terminal.Count(c.Made), terminal.Count(c.Waiting))
+		for _, s := range c.Streams {
+			if s.Failures > 0 {
+				fmt.Fprintf(w, "  %s: %s wait, %s\n", s.Name, terminal.Count(s.Waiting), troubleState(s.Stopped, s.Failures, s.Failure, s.RetryAt))
+			}
+		}
+	}
 	if h := st.Hooks; h != nil {
 		switch {
 		case h.Manual:

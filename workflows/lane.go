@@ -315,7 +315,7 @@ const maxTexts = 24 << 10
 // clip keeps a text so short that the state stays small though every lane and stream has one (I10). In JSON a character
 // may take six bytes.
 func (r *run) clip(s string) string {
-	limit := min(500, maxTexts/(len(r.state.Lanes)+len(r.state.Streams)+1))
+	limit := min(500, maxTexts/(len(r.state.Lanes)+len(r.state.Streams)+len(r.state.Completing.Streams)+1))
 	s = connectors.Clip(s, limit)
 	for {
 		if b, err := json.Marshal(s); err != nil || len(b) <= limit+limit/4 {
@@ -325,19 +325,20 @@ func (r *run) clip(s string) string {
 	}
 }
 
-// gauge finds out whether a required lane owes so much that nothing more may be read. It begins at the limit and ends well
+// gauge finds out whether a required lane owes so much, what waits to be completed for it included, that nothing more may be read. It begins at the limit and ends well
 // below it, so that a destination that just keeps up does not have polling and the receiver go on and off.
 func (r *run) gauge() {
 	limit := r.plan.Backlog
 	if r.state.Backlogged {
 		limit -= limit / 5
 	}
-	r.state.Backlogged = slices.ContainsFunc(r.state.Lanes, func(l *Lane) bool {
+	_, waiting := r.waiting()
+	r.state.Backlogged = waiting >= limit || slices.ContainsFunc(r.state.Lanes, func(l *Lane) bool {
 		lp, ok := r.plan.lane(l.Name)
 		if !ok || lp.Optional {
 			return false
 		}
 		_, bytes := r.lag(l)
-		return bytes >= limit
+		return bytes+waiting >= limit
 	})
 }

@@ -60,6 +60,8 @@ type State struct {
 	Publishing  Trouble   `json:"publishing,omitzero"`
 
 	Hooks Hooks `json:"hooks,omitzero"`
+	// Completing is what webhooks brought and has yet to be completed.
+	Completing Completing `json:"completing,omitzero"`
 
 	Received   int64     `json:"received"`
 	ReceivedAt time.Time `json:"received_at,omitzero"`
@@ -206,7 +208,9 @@ type Operation struct {
 	Done bool      `json:"done,omitempty"`
 	Note string    `json:"note,omitempty"`
 	// Until is the ordinal that a flush of Lanes waits for; Streams are those that a poll or backfill reads. None = all.
-	Until   int64    `json:"until,omitempty"`
+	Until int64 `json:"until,omitempty"`
+	// Waiting is the ordinal among what waits to be completed up to which a flush covers that, too.
+	Waiting int64    `json:"waiting,omitempty"`
 	Lanes   []string `json:"lanes,omitempty"`
 	Streams []string `json:"streams,omitempty"`
 }
