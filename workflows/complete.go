@@ -28,19 +28,62 @@ type Completing struct {
 	Taken   int64 `json:"taken,omitempty"`
 	Made    int64 `json:"made,omitempty"`
 	Refused int64 `json:"refused,omitempty"`
+	// Failure is the latest, and FailedStream whose it is: streams mostly fail for one reason, and each text takes room (I10).
+	Failure      *activities.Failure `json:"failure,omitempty"`
+	FailedStream string              `json:"failed_stream,omitempty"`
 }
 
-// Completion is what waits of a stream. It goes when nothing does.
+// Completion is what waits of a stream. It goes when nothing does. There may be as many as streams, so its names are short (I10).
 type Completion struct {
-	Stream string `json:"stream"`
+	Stream string `json:"s"`
 	// Next is the ordinal below which everything of the stream is completed.
-	Next int64 `json:"next"`
+	Next int64 `json:"n"`
 	// Records and Bytes wait.
-	Records int64 `json:"records,omitempty"`
-	Bytes   int64 `json:"bytes,omitempty"`
+	Records int64 `json:"r,omitempty"`
+	Bytes   int64 `json:"b,omitempty"`
+	// Failures in a row, the kind of the last, and when it is tried again, in Unix milliseconds; Stopped: when somebody changed something.
+	Failures int             `json:"f,omitempty"`
+	Kind     connectors.Kind `json:"k,omitempty"`
+	RetryAt  int64           `json:"a,omitempty"`
+	Stopped  bool            `json:"h,omitempty"`
 	// GivenUp says that what is left goes to quarantine: what stood in the way of completing it does not stand in the way of that.
-	GivenUp bool `json:"given_up,omitempty"`
-	Trouble
+	GivenUp bool `json:"g,omitempty"`
+}
+
+func (c *Completion) waits(now time.Time) bool { return c.Stopped || now.UnixMilli() < c.RetryAt }
+
+// again lets it be tried at once.
+func (c *Completion) again() { c.Stopped, c.RetryAt = false, 0 }
+
+// retryAt is when it is tried again; zero = nothing is waited for.
+func (c *Completion) retryAt() time.Time {
+	if c.RetryAt == 0 {
+		return time.Time{}
+	}
+	return time.UnixMilli(c.RetryAt)
+}
+
+// trouble is what keeps the stream from being completed, in words.
+func (r *run) trouble(c *Completion) Trouble {
+	t := Trouble{Failures: c.Failures, RetryAt: c.retryAt(), Stopped: c.Stopped}
+	if w := &r.state.Completing; c.Failures > 0 {
+		if t.Failure = w.Failure; w.Failure == nil || w.FailedStream != c.Stream {
+			t.Failure = &activities.Failure{Kind: c.Kind, Message: string(c.Kind)}
+		}
+	}
+	return t
+}
+
+// failed books a failure.
+func (r *run) failed(c *Completion, f *activities.Failure) {
+	t := Trouble{Failures: c.Failures}
+	r.fail(&t, f)
+	c.Failures, c.Kind, c.Stopped, c.RetryAt = t.Failures, f.Kind, t.Stopped, 0
+	if !t.RetryAt.IsZero() {
+		c.RetryAt = t.RetryAt.UnixMilli()
+	}
+	w := &r.state.Completing
+	w.Failure, w.FailedStream = f, c.Stream
 }
 
 const (
@@ -48,7 +91,9 @@ const (
 	completeRecords = 10 * connectors.MaxComplete
 	completeEntries = 128
 	// maxWaiting is what maxQueue is, for what waits to be completed.
-	maxWaiting = 24 << 10
+	maxWaiting = 8 << 10
+	// What waits takes room that other parts of the state give up meanwhile.
+	halfQueue, halfBookmarks = maxQueue / 2, maxBookmarks / 2
 )
 
 func (c *Completing) stream(name string) *Completion {
@@ -106,7 +151,8 @@ func (r *run) complete(refuse *activities.Failure) {
 			continue
 		}
 		if refuse != nil && !c.GivenUp {
-			c.GivenUp, c.Trouble = true, Trouble{}
+			c.GivenUp = true
+			c.again()
 		}
 		if !c.waits(now) {
 			r.sendComplete(c, refuse)
@@ -176,7 +222,7 @@ func (r *run) tookWhole(c *Completion, in activities.CompleteInput, out activiti
 	w.Taken += out.Taken
 	for _, p := range out.Parts {
 		if p.Why != nil {
-			p.Why.Message = r.clip(p.Why.Message)
+			p.Why.Message = connectors.Clip(r.clip(p.Why.Message), 200)
 			w.Refused += int64(p.Records)
 		} else {
 			w.Made += int64(p.Records)
@@ -192,13 +238,17 @@ func (r *run) tookWhole(c *Completion, in activities.CompleteInput, out activiti
 		out.Failure = &activities.Failure{Kind: connectors.Unknown, Message: "completing ended without progress"}
 	}
 	if out.Failure == nil {
-		c.Trouble = Trouble{}
+		c.Failures, c.Kind = 0, ""
+		c.again()
+		if w.FailedStream == c.Stream {
+			w.Failure, w.FailedStream = nil, ""
+		}
 		return
 	}
 	if moved {
 		c.Failures = 0 // it works, if haltingly: the pause does not grow
 	}
-	r.fail(&c.Trouble, out.Failure)
+	r.failed(c, out.Failure)
 }
 
 // flushWhole lets a flush that was asked for while records waited, from an ordinal on, deliver what came of them, too.
@@ -272,5 +322,5 @@ func (r *run) completeDue(c *Completion) time.Time {
 	if r.state.Paused || c.Stopped || r.completing[c.Stream] != 0 || r.choked() && r.state.Closing == nil {
 		return time.Time{}
 	}
-	return c.RetryAt
+	return c.retryAt()
 }

@@ -85,7 +85,7 @@ func (r *run) handle() error {
 			if len(r.state.Completing.Streams) > 0 {
 				op.Waiting = r.state.Completing.Head
 				for _, c := range r.state.Completing.Streams {
-					c.RetryAt = time.Time{}
+					c.RetryAt = 0
 				}
 			}
 			for _, l := range r.state.Lanes {
@@ -283,7 +283,7 @@ func (r *run) resume(only []string) {
 	}
 	for _, c := range r.state.Completing.Streams {
 		if of(c.Stream) {
-			c.Stopped, c.RetryAt = false, time.Time{}
+			c.again()
 		}
 	}
 }
@@ -325,7 +325,7 @@ func (r *run) adoptPlan(p Plan) {
 		}
 	}
 	for _, c := range r.state.Completing.Streams {
-		c.Stopped, c.RetryAt = false, time.Time{}
+		c.again()
 	}
 	if !p.Reconciles() {
 		r.state.Floors = nil

@@ -315,7 +315,7 @@ const maxTexts = 24 << 10
 // clip keeps a text so short that the state stays small though every lane and stream has one (I10). In JSON a character
 // may take six bytes.
 func (r *run) clip(s string) string {
-	limit := min(500, maxTexts/(len(r.state.Lanes)+len(r.state.Streams)+len(r.state.Completing.Streams)+1))
+	limit := min(500, maxTexts/(len(r.state.Lanes)+len(r.state.Streams)+1))
 	s = connectors.Clip(s, limit)
 	for {
 		if b, err := json.Marshal(s); err != nil || len(b) <= limit+limit/4 {

@@ -103,7 +103,7 @@ func (r *run) roll() {
 		return
 	}
 	queue := &r.state.Queue
-	from, to := r.rollable(*queue, maxQueue)
+	from, to := r.rollable(*queue, r.maxQueue())
 	if from == to {
 		queue = &r.state.Completing.Queue
 		from, to = r.rollable(*queue, maxWaiting)
@@ -134,6 +134,13 @@ func (r *run) roll() {
 // maxQueue is from how many bytes on the queue rolls whatever it is made of: names may be long, and a manifest names every
 // origin in it.
 const maxQueue = 48 << 10
+
+func (r *run) maxQueue() int {
+	if len(r.state.Completing.Streams) > 0 {
+		return halfQueue
+	}
+	return maxQueue
+}
 
 // rollable finds the oldest run of entries of one level, once there are more than Timing.Roll of it; of manifests, a
 // quarter of that. Where these together take more than most bytes, it is the lowest level that can be rolled at all.

@@ -328,7 +328,9 @@ func (r *run) calm() {
 		near(&s.Next, r.plan.Interval+r.plan.Interval/20)
 	}
 	for _, c := range r.state.Completing.Streams {
-		near(&c.RetryAt, longest)
+		if latest := now.Add(longest).UnixMilli(); c.RetryAt > latest {
+			c.RetryAt = latest
+		}
 	}
 	for i := range r.state.Completing.Queue {
 		e := &r.state.Completing.Queue[i]

@@ -124,7 +124,8 @@ func (r *run) completingStatus() *CompletingStatus {
 	s := &CompletingStatus{Taken: w.Taken, Made: w.Made, Refused: w.Refused}
 	s.Waiting, _ = r.waiting()
 	for _, c := range w.Streams {
-		s.Streams = append(s.Streams, CompletionStatus{Name: c.Stream, Waiting: c.Records, Stopped: c.Stopped, Failures: c.Failures, Failure: c.Failure, RetryAt: c.RetryAt})
+		t := r.trouble(c)
+		s.Streams = append(s.Streams, CompletionStatus{Name: c.Stream, Waiting: c.Records, Stopped: t.Stopped, Failures: t.Failures, Failure: t.Failure, RetryAt: t.RetryAt})
 	}
 	return s
 }
@@ -200,7 +201,7 @@ func (r *run) healthNow() (Health, string) {
 		note("stream "+s.Name, s.Trouble)
 	}
 	for _, c := range r.state.Completing.Streams {
-		note("completing webhooks of "+c.Stream, c.Trouble)
+		note("completing webhooks of "+c.Stream, r.trouble(c))
 	}
 	note("webhooks", r.state.Hooks.Trouble)
 	note("manifests", r.state.Rolling)

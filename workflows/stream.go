@@ -76,6 +76,9 @@ func (r *run) read(s *Stream) {
 		Records: r.timing.ChunkRecords, Bytes: r.timing.ChunkBytes, Time: r.timing.ChunkTime,
 		Inline: maxBookmarks / len(r.state.Streams),
 	}
+	if r.state.Completing.On {
+		in.Inline = halfBookmarks / len(r.state.Streams)
+	}
 	if r.plan.Reconciles() {
 		in.Reconcile, in.Extra, in.ExtraSequence = true, s.Extra, chunk
 		in.Seen = r.state.since(s.From)

@@ -27,7 +27,7 @@ func (r *run) beginClosing(operation string) {
 		l.RetryAt, l.Stopped = time.Time{}, false
 	}
 	for _, c := range r.state.Completing.Streams {
-		c.RetryAt, c.Stopped = time.Time{}, false
+		c.again()
 	}
 }
 
