@@ -1,4 +1,4 @@
-// Package activities holds what the workflow calls: fetch, write, subscribe, unsubscribe, check and the upkeep of the
+// Package activities holds what the workflow calls: fetch, complete, write, subscribe, unsubscribe, check and the upkeep of the
 // engine's own stores. A connector's error is not an activity's error: it is returned as a Failure beside the progress
 // made, and the workflow waits on its own timer. What fails as an activity, a panic or a dead worker, Temporal retries.
 package activities
