@@ -53,7 +53,7 @@ chaos: servers ## kill the engine at random for as long as told: make chaos FOR=
 	TRIBUTARY_CHAOS_FOR=$(FOR) $(GO) test -count=1 -v -timeout 0 -run '^TestKills$$' ./tests/e2e
 
 histories: servers ## record more histories of real runs for the replay tests
-	TRIBUTARY_HISTORIES=$(HISTORIES) $(GO) test -count=1 -run '^TestHistoriesOfRealRunsReplay$$' ./tests/e2e
+	TRIBUTARY_HISTORIES=$(HISTORIES) $(GO) test -count=1 -run '^TestHistor(iesOfRealRunsReplay|yOfCompleting)$$' ./tests/e2e
 
 fuzz: ## fuzz what takes bytes from outside, each for a while: make fuzz FUZZTIME=5m
 	@grep -rlE '^func Fuzz' --include='*_test.go' . | xargs -n 1 dirname | sort -u | while read -r dir; do \

@@ -1,4 +1,4 @@
-// Package activities holds what the workflow calls: fetch, write, subscribe, unsubscribe, check and the upkeep of the
+// Package activities holds what the workflow calls: fetch, complete, write, subscribe, unsubscribe, check and the upkeep of the
 // engine's own stores. A connector's error is not an activity's error: it is returned as a Failure beside the progress
 // made, and the workflow waits on its own timer. What fails as an activity, a panic or a dead worker, Temporal retries.
 package activities
@@ -26,6 +26,8 @@ type Activities struct {
 	// PublicURL is where apps reach the receiver, without a slash at the end.
 	PublicURL string
 	Env       connectors.Env
+
+	allowed allowances
 }
 
 // Register registers every activity under its fixed name.
@@ -34,6 +36,7 @@ func (a *Activities) Register(w worker.Registry) {
 		FetchName: a.Fetch, WriteName: a.Write, CheckName: a.Check, CheckConnectionName: a.CheckConnection,
 		SubscribeName: a.Subscribe, UnsubscribeName: a.Unsubscribe, ActivateName: a.Activate, EndName: a.End,
 		PublishName: a.Publish, RollName: a.Roll, RequeueName: a.Requeue,
+		CompleteName: a.Complete,
 	} {
 		w.RegisterActivityWithOptions(f, activity.RegisterOptions{Name: name, DisableAlreadyRegisteredCheck: false})
 	}

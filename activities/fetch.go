@@ -25,10 +25,8 @@ const (
 
 // fetching is a chunk under way.
 type fetching struct {
-	a    *Activities
-	in   FetchInput
-	src  block.Source
-	slot slot
+	meter
+	in FetchInput
 
 	cursor []byte
 	// overlap are the records that may come again (I6); came are those that webhooks brought, extra those that no
@@ -41,6 +39,8 @@ type fetching struct {
 	limit int
 	// unsealed is what was read since the last seal: it is progress only when it is sealed.
 	unsealed tally
+	// prepares says that the error with which the chunk ends is none: the app prepares the next page.
+	prepares bool
 	records  int
 	bytes    int64
 
@@ -58,7 +58,7 @@ type tally struct {
 // Fetch reads pages of a stream up to a budget and seals their records into segments. What is sealed is never lost: an
 // error after progress returns the progress, and a killed attempt's heartbeat hands it to the next.
 func (a *Activities) Fetch(ctx context.Context, in FetchInput) (FetchOutput, error) {
-	f := &fetching{a: a, in: in, builder: segment.NewBuilder()}
+	f := &fetching{meter: meter{a: a, holder: in.Ledger + "/" + in.Stream}, in: in, builder: segment.NewBuilder()}
 	if activity.HasHeartbeatDetails(ctx) {
 		if err := activity.GetHeartbeatDetails(ctx, &f.out); err != nil {
 			f.out = FetchOutput{}
@@ -68,6 +68,7 @@ func (a *Activities) Fetch(ctx context.Context, in FetchInput) (FetchOutput, err
 	defer stop()
 	err := f.run(ctx)
 	out := f.progress()
+	out.Prepares = f.prepares && err != nil
 	out.Failure = NewFailure("fetch "+in.Stream, err)
 	return out, nil
 }
@@ -126,7 +127,7 @@ func (f *fetching) run(ctx context.Context) (err error) {
 		for i := range page.Records {
 			size += int64(len(page.Records[i].Data))
 		}
-		if page.More && f.room(len(page.Records), size) && time.Now().Before(until) {
+		if page.More && page.Wait <= 0 && f.room(len(page.Records), size) && time.Now().Before(until) {
 			next = f.ask(ctx, source)
 		}
 		f.take(page)
@@ -138,8 +139,21 @@ func (f *fetching) run(ctx context.Context) (err error) {
 		if !page.More {
 			return nil
 		}
+		if page.Wait > 0 {
+			return f.prepared(ctx, page.Wait)
+		}
 	}
 	return nil
+}
+
+// prepared ends the chunk because the app prepares the next page, when what was read is sealed. Asking again is for the workflow's timer:
+// no activity stays open meanwhile. To a workflow of before it is a failure that passes, with a wait.
+func (f *fetching) prepared(ctx context.Context, wait time.Duration) error {
+	if err := f.seal(ctx); err != nil {
+		return err
+	}
+	f.prepares = true
+	return &connectors.Error{Kind: connectors.Unavailable, Message: "the app prepares the next page", Wait: wait}
 }
 
 // room reports whether the chunk may hold more after so many records and bytes besides those that it has.
@@ -159,8 +173,15 @@ func (f *fetching) ask(ctx context.Context, source connectors.Source) *asked {
 	a := &asked{done: make(chan struct{})}
 	go func() {
 		defer close(a.done)
-		if a.err = f.budget(ctx); a.err == nil {
-			a.page, a.err = f.page(ctx, source)
+		req := connectors.FetchRequest{Stream: f.in.Stream, Cursor: f.cursor, Since: f.in.Since, Limit: f.limit}
+		pacer, _ := source.(connectors.Pacer)
+		budget, err := f.budget(pacer, req)
+		if err == nil {
+			err = f.meter.take(ctx, budget)
+		}
+		if a.err = err; err == nil {
+			a.page, a.err = f.page(ctx, source, req)
+			f.settle(ctx, budget, a.page)
 		}
 	}()
 	return a
@@ -193,37 +214,20 @@ func (f *fetching) resume(ctx context.Context) (err error) {
 	return err
 }
 
-// budget takes one call of what the app allows the account, by one of the callers that it allows at once.
-func (f *fetching) budget(ctx context.Context) error {
-	if err := f.takeSlot(ctx); err != nil {
-		return err
-	}
-	b := f.src.Definition.Budget
-	if b.Calls <= 0 || f.src.Account == "" {
-		return nil
-	}
-	granted, wait, err := f.a.Catalog.TakeCalls(ctx, f.src.Definition.Name+"/"+f.src.Account, b, 1, f.a.Env.Time())
-	if err != nil {
-		return catalogError("take budget", err)
-	}
-	if granted < 1 {
-		return &connectors.Error{Kind: connectors.RateLimited, Message: "the account's budget is used up", Wait: wait}
-	}
-	return nil
-}
-
-func (f *fetching) page(ctx context.Context, source connectors.Source) (page connectors.Page, err error) {
+func (f *fetching) page(ctx context.Context, source connectors.Source, req connectors.FetchRequest) (page connectors.Page, err error) {
 	ctx, cancel := context.WithTimeout(ctx, pageTimeout)
 	defer cancel()
 	defer block.Guard(f.src.Definition.Name, &err)
-	page, err = source.Fetch(ctx, connectors.FetchRequest{Stream: f.in.Stream, Cursor: f.cursor, Since: f.in.Since, Limit: f.limit})
+	page, err = source.Fetch(ctx, req)
 	if err != nil {
 		return page, err
 	}
 	if page.Cursor == nil {
 		return page, connectors.Errorf(connectors.Invalid, "", "%s gave a page without a cursor", f.src.Definition.Name)
 	}
-	if page.More && bytes.Equal(page.Cursor, f.cursor) {
+	// While the app prepares a page, it is asked for the same one again and again; only records would then come again for ever.
+	preparing := page.Wait > 0 && len(page.Records) == 0
+	if page.More && !preparing && bytes.Equal(page.Cursor, f.cursor) {
 		return page, connectors.Errorf(connectors.Invalid, "", "the app's cursor repeats: reading on would never end")
 	}
 	return page, nil

@@ -36,6 +36,11 @@ func TestMain(m *testing.M) {
 type app struct {
 	fetch func(context.Context, connectors.FetchRequest) (connectors.Page, error)
 	check func() error
+	// budget, of a paced app, names the budget of a request.
+	budget func(connectors.FetchRequest) connectors.Budget
+	// complete is what a thin app does; off says that it does not complete.
+	complete func(context.Context, []connectors.Record) ([]connectors.Record, error)
+	off      bool
 
 	mu       sync.Mutex
 	requests []connectors.FetchRequest
@@ -45,9 +50,11 @@ type app struct {
 	before func(call string) error
 }
 
-// polled is the app as a Source, hooked as a Subscriber too; pushed is neither.
+// polled is the app as a Source, paced as a Pacer and hooked as a Subscriber too, thinly as a Completer besides; pushed is none of them.
 type (
 	polled struct{ *app }
+	paced  struct{ polled }
+	thinly struct{ hooked }
 	hooked struct{ polled }
 	pushed struct{ *app }
 )
@@ -55,6 +62,8 @@ type (
 var (
 	_ connectors.Source     = polled{}
 	_ connectors.Checker    = polled{}
+	_ connectors.Pacer      = paced{}
+	_ connectors.Completer  = thinly{}
 	_ connectors.Subscriber = hooked{}
 )
 
@@ -67,6 +76,14 @@ func (p polled) Fetch(ctx context.Context, req connectors.FetchRequest) (connect
 }
 
 func (p polled) Check(context.Context) error { return p.check() }
+
+func (p paced) Budget(req connectors.FetchRequest) connectors.Budget { return p.budget(req) }
+
+func (h thinly) Completes() bool { return !h.off }
+
+func (h thinly) Complete(ctx context.Context, rs []connectors.Record) ([]connectors.Record, error) {
+	return h.complete(ctx, rs)
+}
 
 func (h hooked) ask(call string) error {
 	if h.before != nil {
@@ -204,13 +221,16 @@ func newRig(t *testing.T, source string, blocks ...integration.Destination) *rig
 	define := func(name string, v any) connectors.Definition {
 		return connectors.Definition{Name: name, Connection: credentials{}, AnyStream: true, OpenSource: opens(v), AccountOf: account}
 	}
-	metered, shared := define("metered", polled{r.app}), define("shared", hooked{polled{r.app}})
+	metered, shared, pacedApp := define("metered", polled{r.app}), define("shared", hooked{polled{r.app}}), define("paced", paced{polled{r.app}})
+	thin := define("thin", thinly{hooked{polled{r.app}}})
+	thin.Budget = connectors.Budget{Calls: 40, Per: time.Hour, Concurrent: 1}
+	pacedApp.Budget = connectors.Budget{Calls: 100, Per: time.Hour}
 	metered.Budget = connectors.Budget{Calls: 2, Per: time.Hour}
 	alone := define("alone", polled{r.app})
 	alone.Budget = connectors.Budget{Concurrent: 1}
 	shared.AppWide = true
 	registry, err := connectors.NewRegistry(
-		define("app", hooked{polled{r.app}}), metered, alone, shared, define("pushed", pushed{r.app}),
+		define("app", hooked{polled{r.app}}), metered, alone, shared, pacedApp, thin, define("pushed", pushed{r.app}),
 		connectors.Definition{
 			Name: "sink", Connection: credentials{}, Modes: []connectors.Mode{connectors.ModeUpsert},
 			OpenDestination: func(cfg connectors.Config) (connectors.Destination, error) {

@@ -22,6 +22,7 @@ const (
 	PublishName     = "Publish"
 	RollName        = "Roll"
 	RequeueName     = "Requeue"
+	CompleteName    = "Complete"
 )
 
 // CatalogErrorType is the type of the errors with which activities themselves fail for Temporal to retry: their text is written
@@ -35,6 +36,7 @@ const (
 	ExtraOrigin    = "extra"
 	ManifestOrigin = "manifest"
 	RequeueOrigin  = "requeue"
+	CompleteOrigin = "complete"
 )
 
 // Origin is kind, or after a workflow reset kind and the suffix of the new ledger epoch: a reset counts again from an
@@ -123,8 +125,10 @@ type FetchOutput struct {
 	Repeated   int64 `json:"repeated,omitempty"`
 	Recognised int64 `json:"recognised,omitempty"`
 	// Extra, for reconciliation, names the object that holds what the poll found and no webhook had brought.
-	Extra   string   `json:"extra,omitempty"`
-	Failure *Failure `json:"failure,omitempty"`
+	Extra string `json:"extra,omitempty"`
+	// Prepares says that Failure is no failure: the app prepares the next page, and is to be asked again after Failure.Wait.
+	Prepares bool     `json:"prepares,omitempty"`
+	Failure  *Failure `json:"failure,omitempty"`
 }
 
 // Entry is a run of the installation's sequence: a sealed segment, or a manifest that lists older entries.
@@ -140,6 +144,8 @@ type Entry struct {
 	Lane string `json:"l,omitempty"`
 	// Lows is, for a manifest, the lowest sequence of each origin among what it lists, at any depth.
 	Lows map[string]uint64 `json:"w,omitempty"`
+	// Why, when set, is why no lane gets the records: each that takes them has them go to quarantine.
+	Why *Failure `json:"y,omitempty"`
 }
 
 // End is the ordinal after the entry's last.
@@ -218,10 +224,12 @@ type SubscribeInput struct {
 // SubscribeOutput says how many subscriptions there are and how many had to be made.
 type SubscribeOutput struct {
 	// Manual says that this source's webhooks are set up by hand, at URL.
-	Manual   bool     `json:"manual,omitempty"`
-	Active   int      `json:"active,omitempty"`
-	Repaired int      `json:"repaired,omitempty"`
-	Failure  *Failure `json:"failure,omitempty"`
+	Manual   bool `json:"manual,omitempty"`
+	Active   int  `json:"active,omitempty"`
+	Repaired int  `json:"repaired,omitempty"`
+	// Completes says that what webhooks bring is completed before it enters the lanes.
+	Completes bool     `json:"completes,omitempty"`
+	Failure   *Failure `json:"failure,omitempty"`
 }
 
 // EndInput marks the epoch ended, or removed altogether from active service.
@@ -270,4 +278,40 @@ type RequeueOutput struct {
 	Segments []segment.Ref `json:"segments,omitempty"`
 	More     bool          `json:"more,omitempty"`
 	Failure  *Failure      `json:"failure,omitempty"`
+}
+
+// CompleteInput asks to complete what webhooks brought of a stream.
+type CompleteInput struct {
+	Target
+	Stream string `json:"stream"`
+	// First and Next bound the ordinals among what waits to be completed, which Entries hold; those of other streams are left out.
+	First   int64   `json:"first"`
+	Next    int64   `json:"next"`
+	Entries []Entry `json:"entries"`
+	// Sequence numbers the segments that are sealed, under the origin Origin(CompleteOrigin, Suffix).
+	Sequence uint64 `json:"sequence"`
+	Suffix   string `json:"suffix,omitempty"`
+	// Records, Bytes and Time bound what is done at once, Bytes by what comes of it; what is reached first ends it.
+	Records int           `json:"records"`
+	Bytes   int64         `json:"bytes"`
+	Time    time.Duration `json:"time"`
+	// Refuse, when set, is why nothing is completed any more: the records go to quarantine as they came.
+	Refuse *Failure `json:"refuse,omitempty"`
+}
+
+// CompleteOutput is the progress, also beside a Failure.
+type CompleteOutput struct {
+	// Next is the ordinal below which everything of the stream is completed, Taken and Bytes how much that was.
+	Next  int64 `json:"next"`
+	Taken int64 `json:"taken,omitempty"`
+	Bytes int64 `json:"bytes,omitempty"`
+	// Parts came of it, in order.
+	Parts   []Part   `json:"parts,omitempty"`
+	Failure *Failure `json:"failure,omitempty"`
+}
+
+// Part is a segment of records on their way into the lanes, or with Why into quarantine.
+type Part struct {
+	segment.Ref
+	Why *Failure `json:"y,omitempty"`
 }

@@ -44,8 +44,9 @@ func (a *Activities) Subscribe(ctx context.Context, in SubscribeInput) (Subscrib
 			}
 		}
 		out.Active = len(after)
+		out.Completes = completes(app)
 		return nil
-	}, func() { out.Manual = true })
+	}, func(source any) { out.Manual, out.Completes = true, completes(source) })
 	out.Failure = NewFailure("subscribe", err)
 	return out, nil
 }
@@ -64,22 +65,23 @@ func (a *Activities) Unsubscribe(ctx context.Context, in SubscribeInput) (CheckO
 			}
 		}
 		return app.Unsubscribe(ctx, connectors.SubscribeRequest{URL: url, Streams: in.Streams})
-	}, func() {})
+	}, func(any) {})
 	return CheckOutput{Failure: NewFailure("unsubscribe", err)}, nil
 }
 
 // withSubscriber opens the source and calls do with its webhooks' URL, alone where others share that, or manual when the
 // source is no Subscriber.
 func (a *Activities) withSubscriber(ctx context.Context, in SubscribeInput,
-	do func(ctx context.Context, app connectors.Subscriber, url, shared string) error, manual func(),
+	do func(ctx context.Context, app connectors.Subscriber, url, shared string) error, manual func(source any),
 ) (err error) {
 	s, err := a.Blocks.Source(ctx, in.Integration, in.Revision, in.User)
 	if err != nil {
 		return err
 	}
+	defer block.Guard(s.Definition.Name, &err)
 	app, ok := s.Value.(connectors.Subscriber)
 	if !ok {
-		manual()
+		manual(s.Value)
 		return nil
 	}
 	url, shared, err := a.hookURL(ctx, in.Target, s)
@@ -96,7 +98,6 @@ func (a *Activities) withSubscriber(ctx context.Context, in SubscribeInput,
 		ctx, cancel = context.WithTimeout(ctx, leaseWork)
 		defer cancel()
 	}
-	defer block.Guard(s.Definition.Name, &err)
 	return do(ctx, app, url, shared)
 }
 

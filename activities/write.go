@@ -3,7 +3,6 @@ package activities
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"os"
 	"slices"
@@ -13,7 +12,6 @@ import (
 
 	"tributary/connectors"
 	"tributary/internal/block"
-	"tributary/internal/catalog"
 	"tributary/internal/segment"
 )
 
@@ -209,7 +207,7 @@ func (w *writing) tally() {
 // load reads the batch's segments and makes the records that are to be sent. Segments are loaded a few at once and
 // looked at in order.
 func (w *writing) load(ctx context.Context) error {
-	entries, err := w.flatten(ctx, w.in.Entries)
+	entries, err := w.a.flatten(ctx, w.in.Entries, Span{w.in.First, w.in.Next}, w.takes)
 	if err != nil {
 		return err
 	}
@@ -227,7 +225,7 @@ func (w *writing) load(ctx context.Context) error {
 		g.Go(func() error {
 			s, err := w.a.Segments.Load(gctx, e.Name)
 			if errors.Is(err, os.ErrNotExist) {
-				return w.gone(gctx, e)
+				return w.a.gone(gctx, e)
 			}
 			if err != nil {
 				return storeError("read segment", err)
@@ -268,6 +266,11 @@ func (w *writing) load(ctx context.Context) error {
 
 // prepare decides what becomes of one record: sent, filtered, recognised, or refused because its filter or map fails on it.
 func (w *writing) prepare(ctx context.Context, e Entry, r connectors.Record) error {
+	if e.Why != nil {
+		w.settle(r.Ordinal, open)
+		w.held = append(w.held, refusal{r, e.Why.Kind, e.Why.Message})
+		return nil
+	}
 	if w.lane != nil {
 		late, err := w.isLate(ctx, e, r)
 		if err != nil {
@@ -318,120 +321,10 @@ func (w *writing) isLate(ctx context.Context, e Entry, r connectors.Record) (boo
 	return late, nil
 }
 
-// flatten lists the segments that the batch needs, in order, following manifests. A manifest that is gone as an expired
-// segment is stands for itself.
-func (w *writing) flatten(ctx context.Context, entries []Entry) ([]Entry, error) {
-	var out []Entry
-	for _, e := range entries {
-		if e.First >= w.in.Next || e.End() <= w.in.First {
-			continue
-		}
-		if e.Level > 0 {
-			listed, err := w.a.manifest(ctx, e.Name)
-			if errors.Is(err, os.ErrNotExist) {
-				if err := w.gone(ctx, e); err != nil {
-					return nil, err
-				}
-				out = append(out, e)
-				continue
-			}
-			if err != nil {
-				return nil, err
-			}
-			if listed, err = w.flatten(ctx, listed); err != nil {
-				return nil, err
-			}
-			out = append(out, listed...)
-			continue
-		}
-		if w.takes(e) {
-			out = append(out, e)
-		}
-	}
-	return out, nil
-}
-
 // takes says whether the lane wants the entry's records.
 func (w *writing) takes(e Entry) bool {
 	if e.Lane != "" {
 		return e.Lane == w.in.Lane
 	}
 	return len(w.streams) == 0 || slices.Contains(w.streams, e.Stream)
-}
-
-// gone explains a segment or manifest that is: nil where every lane had settled it once, before a workflow reset went back
-// to it. The epoch that it was sealed for says so: what came for an earlier install is delivered by a later one.
-func (w *writing) gone(ctx context.Context, e Entry) error {
-	n, err := segment.ParseName(e.Name)
-	if err != nil {
-		return connectors.Errorf(connectors.Invalid, "read segment", "%v", err)
-	}
-	marks, _, err := w.a.Catalog.Marks(ctx, n.Epoch)
-	if err != nil && !errors.Is(err, catalog.ErrNotFound) {
-		return catalogError("read marks", err)
-	}
-	if n.Sequence < marks[n.Origin] {
-		return nil
-	}
-	return connectors.Errorf(connectors.NotFound, "read segment", "%s is missing from the segment store; bring it back, or uninstall", e.Name)
-}
-
-// Roll writes entries to a manifest and returns the entry that stands for them.
-func (a *Activities) Roll(ctx context.Context, in RollInput) (RollOutput, error) {
-	defer alive(ctx)()
-	first, last := in.Entries[0], in.Entries[len(in.Entries)-1]
-	e := Entry{First: first.First, At: first.At, Level: first.Level + 1, Lane: laneOf(in.Entries), Lows: make(map[string]uint64)}
-	e.Records = int(last.End() - first.First)
-	for _, x := range in.Entries {
-		e.Bytes += x.Bytes
-		n, err := segment.ParseName(x.Name)
-		if err != nil {
-			return RollOutput{Failure: NewFailure("roll", err)}, nil
-		}
-		low(e.Lows, n.Origin, n.Sequence)
-		for origin, seq := range x.Lows {
-			low(e.Lows, origin, seq)
-		}
-	}
-	raw, err := json.Marshal(in.Entries)
-	if err != nil {
-		return RollOutput{}, err
-	}
-	e.Name, err = a.put(ctx, segment.Name{
-		Epoch: in.Epoch, Stream: "manifests", Origin: Origin(ManifestOrigin, in.Suffix), Sequence: in.Sequence, Suffix: attempt(),
-	}, raw)
-	if err != nil {
-		return RollOutput{Failure: NewFailure("roll", err)}, nil
-	}
-	return RollOutput{Entry: e}, nil
-}
-
-// laneOf is the only lane that takes any of the entries, "" where there is more than one.
-func laneOf(entries []Entry) string {
-	lane := entries[0].Lane
-	for _, e := range entries {
-		if e.Lane != lane {
-			return ""
-		}
-	}
-	return lane
-}
-
-func low(m map[string]uint64, origin string, seq uint64) {
-	if v, ok := m[origin]; !ok || seq < v {
-		m[origin] = seq
-	}
-}
-
-// manifest reads the entries that a manifest lists.
-func (a *Activities) manifest(ctx context.Context, name string) ([]Entry, error) {
-	raw, err := a.Segments.Get(ctx, name)
-	if err != nil {
-		return nil, storeError("read manifest", err)
-	}
-	var entries []Entry
-	if err := json.Unmarshal(raw, &entries); err != nil {
-		return nil, connectors.Errorf(connectors.Unknown, "read manifest", "%s is damaged", name)
-	}
-	return entries, nil
 }

@@ -164,9 +164,21 @@ func writeStatus(w io.Writer, st fullStatus, width int) {
 			if p.Failure != nil {
 				failures = 1
 			}
-			streams.Row(p.Name, terminal.Count(p.Polls), terminal.Count(p.Records), terminal.Count(p.Missed), next, troubleState(p.Stopped, failures, p.Failure, p.RetryAt))
+			state := troubleState(p.Stopped, failures, p.Failure, p.RetryAt)
+			if p.Prepares {
+				next, state = "asked "+until(p.RetryAt), "the app prepares the next page"
+			}
+			streams.Row(p.Name, terminal.Count(p.Polls), terminal.Count(p.Records), terminal.Count(p.Missed), next, state)
 		}
 		streams.Write(w, "")
+	}
+	if c := st.Completing; c != nil {
+		fmt.Fprintf(w, "\ncompleted %s webhooks to %s records, %s wait\n", terminal.Count(c.Taken-c.Refused), terminal.Count(c.Made), terminal.Count(c.Waiting))
+		for _, s := range c.Streams {
+			if s.Failures > 0 {
+				fmt.Fprintf(w, "  %s: %s wait, %s\n", s.Name, terminal.Count(s.Waiting), troubleState(s.Stopped, s.Failures, s.Failure, s.RetryAt))
+			}
+		}
 	}
 	if h := st.Hooks; h != nil {
 		switch {

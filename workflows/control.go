@@ -82,6 +82,12 @@ func (r *run) handle() error {
 		}),
 		update(r, FlushUpdate, r.checkFlush, func(op *Operation, req FlushRequest) {
 			op.Until, op.Lanes = r.state.Head, req.Lanes
+			if len(r.state.Completing.Streams) > 0 {
+				op.Waiting = r.state.Completing.Head
+				for _, c := range r.state.Completing.Streams {
+					c.RetryAt = 0
+				}
+			}
 			for _, l := range r.state.Lanes {
 				if len(req.Lanes) == 0 || slices.Contains(req.Lanes, l.Name) {
 					l.Flush, l.RetryAt = r.state.Head, time.Time{}
@@ -167,7 +173,7 @@ func (r *run) checkOpen() error {
 
 func (r *run) checkResume(req ResumeRequest) error {
 	for _, name := range req.Only {
-		if s := r.state.stream(name); s == nil && r.state.lane(name) == nil {
+		if s := r.state.stream(name); s == nil && r.state.lane(name) == nil && r.state.Completing.stream(name) == nil {
 			return refuse("there is no destination or stream %q; there are %s", name, strings.Join(r.names(), ", "))
 		}
 	}
@@ -275,6 +281,11 @@ func (r *run) resume(only []string) {
 			s.Stopped, s.RetryAt, s.Resyncs = false, time.Time{}, 0
 		}
 	}
+	for _, c := range r.state.Completing.Streams {
+		if of(c.Stream) {
+			c.again()
+		}
+	}
 }
 
 // adoptPlan makes the lanes and streams those of the plan, at install and when the definition changes. Lanes and streams
@@ -313,6 +324,9 @@ func (r *run) adoptPlan(p Plan) {
 			}
 		}
 	}
+	for _, c := range r.state.Completing.Streams {
+		c.again()
+	}
 	if !p.Reconciles() {
 		r.state.Floors = nil
 		for _, s := range r.state.Streams {
@@ -341,6 +355,9 @@ func (r *run) done(op Operation) (bool, string) {
 	among := func(names []string, name string) bool { return len(names) == 0 || slices.Contains(names, name) }
 	switch op.Name {
 	case FlushUpdate:
+		if op.Waiting > 0 && r.waitsBelow(op.Waiting) {
+			return false, op.Note
+		}
 		for _, l := range r.state.Lanes {
 			if !l.Removed && among(op.Lanes, l.Name) && l.Next < op.Until {
 				return false, op.Note

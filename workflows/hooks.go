@@ -58,6 +58,7 @@ func (r *run) healed(f activityFuture) {
 	}
 	h.Trouble = Trouble{}
 	h.Manual, h.Registered, h.Active = out.Manual, !out.Manual, out.Active
+	r.state.Completing.On = out.Completes
 	h.Repaired += out.Repaired
 }
 

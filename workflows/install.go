@@ -30,6 +30,7 @@ func (r *run) install() {
 				f.Message = "register webhooks: " + f.Message
 				failures = append(failures, f)
 			}
+			r.state.Completing.On = out.Completes
 			h := &r.state.Hooks
 			h.Manual, h.Registered, h.Active, h.CheckedAt = out.Manual, !out.Manual, out.Active, r.now()
 			h.Next = h.CheckedAt.Add(r.timing.Heal)

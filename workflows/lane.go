@@ -357,19 +357,20 @@ func (r *run) clip(s string) string {
 	}
 }
 
-// gauge finds out whether a required lane owes so much that nothing more may be read. It begins at the limit and ends well
+// gauge finds out whether a required lane owes so much, what waits to be completed for it included, that nothing more may be read. It begins at the limit and ends well
 // below it, so that a destination that just keeps up does not have polling and the receiver go on and off.
 func (r *run) gauge() {
 	limit := r.plan.Backlog
 	if r.state.Backlogged {
 		limit -= limit / 5
 	}
-	r.state.Backlogged = slices.ContainsFunc(r.state.Lanes, func(l *Lane) bool {
+	_, waiting := r.waiting()
+	r.state.Backlogged = waiting >= limit || slices.ContainsFunc(r.state.Lanes, func(l *Lane) bool {
 		lp, ok := r.plan.lane(l.Name)
 		if !ok || lp.Optional {
 			return false
 		}
 		_, bytes := r.lag(l)
-		return bytes >= limit
+		return bytes+waiting >= limit
 	})
 }

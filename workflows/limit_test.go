@@ -35,7 +35,7 @@ func largest() Plan {
 }
 
 // The largest definition that is accepted, with everything at its worst at once, keeps what a run hands to the next one under
-// 256 KiB (I10): every destination down in the middle of a batch, every stream failing with a large bookmark, 64 receivers and more
+// 256 KiB (I10): every destination down in the middle of a batch, every stream failing with a large bookmark and with webhooks that can't be completed, 64 receivers and more
 // that were replaced, a backlog, twenty operations and as many redeliveries, and texts without end.
 func TestStateOfTheLargestDefinition(t *testing.T) {
 	t.Parallel()
@@ -68,6 +68,15 @@ func TestStateOfTheLargestDefinition(t *testing.T) {
 		}
 		return out, true
 	}
+	w.subscribe.Completes = true
+	w.whole = func(in activities.CompleteInput) (activities.CompleteOutput, bool) {
+		out := w.wholeOf(in)
+		if in.Sequence <= integration.MaxPolledStreams {
+			out.Parts[0].Why = failure(connectors.Invalid, long)
+			return out, true
+		}
+		return activities.CompleteOutput{Next: in.First, Failure: failure(connectors.Forbidden, long)}, true
+	}
 	w.fail = func(name string) *activities.Failure {
 		if name == activities.RequeueName || name == activities.SubscribeName && len(w.writes) > 0 {
 			return failure(connectors.Unavailable, long)
@@ -75,7 +84,8 @@ func TestStateOfTheLargestDefinition(t *testing.T) {
 		return nil
 	}
 	in := input(p)
-	in.State = &State{Phase: Running, Ledger: testEpoch, Started: now, Head: 1 << 50, Chunks: 1 << 50, Received: 1 << 50}
+	in.State = &State{Phase: Running, Ledger: testEpoch, Started: now, Head: 1 << 50, Chunks: 1 << 50, Received: 1 << 50,
+		Completing: Completing{On: true, Taken: 1 << 50, Made: 1 << 50, Refused: 1 << 50}}
 	for _, l := range p.Lanes {
 		in.State.Lanes = append(in.State.Lanes, &Lane{Name: l.Name, Next: 1 << 50, Delivered: 1 << 50, Bytes: 1 << 60, Filtered: 1 << 50, Quarantined: 1 << 50, DeliveredAt: now})
 	}
@@ -113,6 +123,7 @@ func TestStateOfTheLargestDefinition(t *testing.T) {
 	}
 	parts := w.inputs[len(w.inputs)-1]
 	size := func(v any) int { b, _ := json.Marshal(v); return len(b) }
+	t.Logf("completing %d (%d)", size(parts.State.Completing), len(parts.State.Completing.Streams))
 	t.Logf("plan %d, journals %d, floors %d, queue %d (%d), lanes %d, streams %d, requeue %d, operations %d", size(parts.Plan), size(parts.State.Journals),
 		size(parts.State.Floors), size(parts.State.Queue), len(parts.State.Queue), size(parts.State.Lanes), size(parts.State.Streams), size(parts.State.Requeue), size(parts.State.Operations))
 	if w.maxState > 256<<10 {

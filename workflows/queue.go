@@ -1,6 +1,8 @@
 package workflows
 
 import (
+	"slices"
+
 	"tributary/activities"
 	"tributary/connectors"
 	"tributary/internal/segment"
@@ -18,21 +20,28 @@ func (r *run) arrive(a Arrival) {
 		return
 	}
 	for _, ref := range a.Segments {
-		r.enqueue(activities.Entry{Ref: ref})
+		if e := (activities.Entry{Ref: ref}); !r.await(e) {
+			r.enqueue(e)
+		}
 	}
 	r.state.ReceivedAt = r.now()
 }
 
-// enqueue gives the records of an entry the next ordinals.
+// enqueue takes in the records of an entry.
 func (r *run) enqueue(e activities.Entry) {
+	if e.Lane == "" {
+		r.state.Received += int64(max(e.Records, 0))
+	}
+	r.place(e)
+}
+
+// place gives the records of an entry the next ordinals.
+func (r *run) place(e activities.Entry) {
 	if e.Records <= 0 {
 		return
 	}
 	e.First, e.At = r.state.Head, r.now().UnixMilli()
 	r.state.Head += int64(e.Records)
-	if e.Lane == "" {
-		r.state.Received += int64(e.Records)
-	}
 	r.state.Queue = append(r.state.Queue, e)
 }
 
@@ -93,13 +102,18 @@ func (r *run) roll() {
 	if r.rolling || r.full() || r.state.Rolling.waits(r.now()) {
 		return
 	}
-	from, to := r.rollable()
+	queue := &r.state.Queue
+	from, to := r.rollable(*queue, r.maxQueue())
+	if from == to {
+		queue = &r.state.Completing.Queue
+		from, to = r.rollable(*queue, maxWaiting)
+	}
 	if from == to {
 		return
 	}
 	r.rolling = true
 	r.state.Manifests++
-	entries := append([]activities.Entry(nil), r.state.Queue[from:to]...)
+	entries := append([]activities.Entry(nil), (*queue)[from:to]...)
 	r.start(activities.RollName, "roll old references into a manifest", activities.RollInput{
 		Target: r.target(r.plan.Revision), Entries: entries, Sequence: r.state.Manifests, Suffix: r.suffix(),
 	}, r.quick(), func(f activityFuture) {
@@ -113,7 +127,7 @@ func (r *run) roll() {
 			return
 		}
 		r.state.Rolling = Trouble{}
-		r.replace(entries, out.Entry)
+		*queue = replace(*queue, entries, out.Entry)
 	})
 }
 
@@ -121,12 +135,19 @@ func (r *run) roll() {
 // origin in it.
 const maxQueue = 48 << 10
 
+func (r *run) maxQueue() int {
+	if len(r.state.Completing.Streams) > 0 {
+		return halfQueue
+	}
+	return maxQueue
+}
+
 // rollable finds the oldest run of entries of one level, once there are more than Timing.Roll of it; of manifests, a
-// quarter of that. Where these together are too large, it is the lowest level that can be rolled at all.
-func (r *run) rollable() (from, to int) {
+// quarter of that. Where these together take more than most bytes, it is the lowest level that can be rolled at all.
+func (r *run) rollable(queue []activities.Entry, most int) (from, to int) {
 	count := make(map[int]int)
 	size, highest := 0, 0
-	for _, e := range r.state.Queue {
+	for _, e := range queue {
 		count[e.Level]++
 		highest = max(highest, e.Level)
 		size += 100 + len(e.Name) + len(e.Stream)
@@ -134,16 +155,19 @@ func (r *run) rollable() (from, to int) {
 		for origin := range e.Lows {
 			size += 25 + len(origin)
 		}
+		if e.Why != nil {
+			size += 50 + len(e.Why.Message)
+		}
 	}
 	for level := 0; level <= highest; level++ {
 		limit := r.timing.Roll
 		if level > 0 {
 			limit = max(limit/4, 2)
 		}
-		if count[level] <= limit && size <= maxQueue {
+		if count[level] <= limit && size <= most {
 			continue
 		}
-		if from, to = r.runOf(level, max(min(limit, count[level])*3/4, 2)); to-from > 1 {
+		if from, to = runOf(queue, level, max(min(limit, count[level])*3/4, 2)); to-from > 1 {
 			return from, to
 		}
 	}
@@ -151,9 +175,9 @@ func (r *run) rollable() (from, to int) {
 }
 
 // runOf finds the oldest run of two to most entries of a level.
-func (r *run) runOf(level, most int) (from, to int) {
-	for ; from < len(r.state.Queue); from = max(to, from+1) {
-		for to = from; to < len(r.state.Queue) && to-from < most && r.state.Queue[to].Level == level; to++ {
+func runOf(queue []activities.Entry, level, most int) (from, to int) {
+	for ; from < len(queue); from = max(to, from+1) {
+		for to = from; to < len(queue) && to-from < most && queue[to].Level == level; to++ {
 		}
 		if to-from > 1 {
 			return from, to
@@ -164,11 +188,11 @@ func (r *run) runOf(level, most int) (from, to int) {
 
 // replace puts the manifest in the place of the entries that it lists, wherever they are now: trim may have
 // taken the first of them away.
-func (r *run) replace(entries []activities.Entry, manifest activities.Entry) {
+func replace(queue, entries []activities.Entry, manifest activities.Entry) []activities.Entry {
 	first, last := entries[0].First, entries[len(entries)-1].End()
-	q := r.state.Queue[:0:0]
+	q := queue[:0:0]
 	placed := false
-	for _, e := range r.state.Queue {
+	for _, e := range queue {
 		if e.First >= first && e.End() <= last {
 			if !placed {
 				q, placed = append(q, manifest), true
@@ -177,7 +201,7 @@ func (r *run) replace(entries []activities.Entry, manifest activities.Entry) {
 		}
 		q = append(q, e)
 	}
-	r.state.Queue = q
+	return q
 }
 
 // marks are, per origin, the first sequence that is still needed: the janitor's low-water marks (I12).
@@ -205,6 +229,13 @@ func (r *run) marks() map[string]uint64 {
 		low(activities.Origin(activities.OverlapOrigin, suffix), chunk)
 		low(activities.Origin(activities.ExtraOrigin, suffix), chunk)
 	}
+	if w := r.state.Completing; w.Sequence > 0 {
+		low(activities.Origin(activities.CompleteOrigin, suffix), w.Sequence+1)
+	}
+	//workflowcheck:ignore (the least of them: order is nothing)
+	for _, sequence := range r.completing {
+		low(activities.Origin(activities.CompleteOrigin, suffix), sequence)
+	}
 	if r.rolling {
 		low(activities.Origin(activities.ManifestOrigin, suffix), r.state.Manifests)
 	}
@@ -213,7 +244,7 @@ func (r *run) marks() map[string]uint64 {
 			low(activities.Origin(activities.RequeueOrigin, suffix), q.Sequence)
 		}
 	}
-	for _, e := range r.state.Queue {
+	for _, e := range slices.Concat(r.state.Queue, r.state.Completing.Queue) {
 		if n, err := segment.ParseName(e.Name); err == nil {
 			low(n.Origin, n.Sequence)
 		}

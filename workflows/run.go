@@ -69,6 +69,7 @@ type run struct {
 	open       int
 	writing    map[string]bool
 	fetching   map[string]uint64 // stream -> chunk
+	completing map[string]uint64 // stream -> sequence
 	healing    bool
 	rolling    bool
 	publishing bool
@@ -92,7 +93,7 @@ func newRun(ctx workflow.Context, in Input) *run {
 		arrivals: workflow.GetSignalChannel(ctx, ArrivalSignal),
 		poke:     workflow.NewBufferedChannel(ctx, 1),
 		selector: workflow.NewSelector(ctx),
-		writing:  make(map[string]bool), fetching: make(map[string]uint64),
+		writing:  make(map[string]bool), fetching: make(map[string]uint64), completing: make(map[string]uint64),
 	}
 	if r.state == nil {
 		r.state = &State{Phase: Installing, Ledger: in.Epoch, Started: workflow.Now(ctx), PublishedAt: in.Asked}
@@ -225,6 +226,7 @@ func (r *run) long() workflow.ActivityOptions {
 func (r *run) step() {
 	r.calm()
 	r.trim()
+	r.trimWaiting()
 	r.gauge()
 	r.settle()
 	if r.state.Closing != nil {
@@ -237,6 +239,7 @@ func (r *run) step() {
 	}
 	r.heal()
 	r.requeue()
+	r.complete(nil)
 	r.write()
 	r.fetch()
 	r.roll()
@@ -304,6 +307,9 @@ func (r *run) due() time.Time {
 			sooner(r.streamDue(s))
 		}
 	}
+	for _, c := range r.state.Completing.Streams {
+		sooner(r.completeDue(c))
+	}
 	if !r.healing {
 		sooner(r.hooksDue())
 	}
@@ -337,6 +343,15 @@ func (r *run) calm() {
 	for _, s := range r.state.Streams {
 		near(&s.RetryAt, longest)
 		near(&s.Next, r.plan.Interval+r.plan.Interval/20)
+	}
+	for _, c := range r.state.Completing.Streams {
+		if latest := now.Add(longest).UnixMilli(); c.RetryAt > latest {
+			c.RetryAt = latest
+		}
+	}
+	for i := range r.state.Completing.Queue {
+		e := &r.state.Completing.Queue[i]
+		e.At = min(e.At, now.UnixMilli())
 	}
 	for i := range r.state.Requeue {
 		near(&r.state.Requeue[i].RetryAt, longest)

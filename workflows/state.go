@@ -62,6 +62,8 @@ type State struct {
 	Publishing  Trouble   `json:"publishing,omitzero"`
 
 	Hooks Hooks `json:"hooks,omitzero"`
+	// Completing is what webhooks brought and has yet to be completed.
+	Completing Completing `json:"completing,omitzero"`
 
 	Received   int64     `json:"received"`
 	ReceivedAt time.Time `json:"received_at,omitzero"`
@@ -156,6 +158,8 @@ type Stream struct {
 	Begun time.Time `json:"begun,omitzero"`
 	Asked time.Time `json:"asked,omitzero"`
 	Trouble
+	// Prepares says that the app prepares the next page, and is asked again at Trouble.RetryAt; nothing is the matter.
+	Prepares   bool      `json:"prepares,omitempty"`
 	Removed    bool      `json:"removed,omitempty"`
 	Polls      int64     `json:"polls"`
 	Pages      int64     `json:"pages"`
@@ -208,7 +212,9 @@ type Operation struct {
 	Done bool      `json:"done,omitempty"`
 	Note string    `json:"note,omitempty"`
 	// Until is the ordinal that a flush of Lanes waits for; Streams are those that a poll or backfill reads. None = all.
-	Until   int64    `json:"until,omitempty"`
+	Until int64 `json:"until,omitempty"`
+	// Waiting is the ordinal among what waits to be completed up to which a flush covers that, too.
+	Waiting int64    `json:"waiting,omitempty"`
 	Lanes   []string `json:"lanes,omitempty"`
 	Streams []string `json:"streams,omitempty"`
 }

@@ -42,14 +42,17 @@ type Status struct {
 	Delivered   int64 `json:"delivered"`
 	Quarantined int64 `json:"quarantined"`
 	Missed      int64 `json:"missed"`
+	// Lag is how many records the last lane is behind, with those that wait to be completed.
 	Lag         int64 `json:"lag"`
 	Undecodable int64 `json:"undecodable,omitempty"`
 
-	Lanes      []LaneStatus   `json:"lanes"`
-	Streams    []StreamStatus `json:"streams,omitempty"`
-	Hooks      *Hooks         `json:"hooks,omitempty"`
-	Operations []Operation    `json:"operations,omitempty"`
-	Left       []string       `json:"left,omitempty"`
+	Lanes   []LaneStatus   `json:"lanes"`
+	Streams []StreamStatus `json:"streams,omitempty"`
+	// Completing is there where webhooks are completed.
+	Completing *CompletingStatus `json:"completing,omitempty"`
+	Hooks      *Hooks            `json:"hooks,omitempty"`
+	Operations []Operation       `json:"operations,omitempty"`
+	Left       []string          `json:"left,omitempty"`
 
 	QueueEntries int   `json:"queue_entries"`
 	Runs         int64 `json:"runs"`
@@ -89,6 +92,42 @@ type StreamStatus struct {
 	Stopped    bool                `json:"stopped,omitempty"`
 	Failure    *activities.Failure `json:"failure,omitempty"`
 	RetryAt    time.Time           `json:"retry_at,omitzero"`
+	// Prepares says that the app prepares the next page and is asked again at RetryAt.
+	Prepares bool `json:"prepares,omitempty"`
+}
+
+// CompletingStatus is Completing as operators see it.
+type CompletingStatus struct {
+	// Waiting records have yet to be completed. Taken were: Made records came of them, and Refused went to quarantine as they came.
+	Waiting int64              `json:"waiting"`
+	Taken   int64              `json:"taken"`
+	Made    int64              `json:"made"`
+	Refused int64              `json:"refused,omitempty"`
+	Streams []CompletionStatus `json:"streams,omitempty"`
+}
+
+// CompletionStatus is what waits of a stream.
+type CompletionStatus struct {
+	Name     string              `json:"name"`
+	Waiting  int64               `json:"waiting"`
+	Stopped  bool                `json:"stopped,omitempty"`
+	Failures int                 `json:"failures,omitempty"`
+	Failure  *activities.Failure `json:"failure,omitempty"`
+	RetryAt  time.Time           `json:"retry_at,omitzero"`
+}
+
+func (r *run) completingStatus() *CompletingStatus {
+	w := &r.state.Completing
+	if !w.On && w.Taken == 0 && len(w.Streams) == 0 {
+		return nil
+	}
+	s := &CompletingStatus{Taken: w.Taken, Made: w.Made, Refused: w.Refused}
+	s.Waiting, _ = r.waiting()
+	for _, c := range w.Streams {
+		t := r.trouble(c)
+		s.Streams = append(s.Streams, CompletionStatus{Name: c.Stream, Waiting: c.Records, Stopped: t.Stopped, Failures: t.Failures, Failure: t.Failure, RetryAt: t.RetryAt})
+	}
+	return s
 }
 
 func (r *run) status() Status {
@@ -112,9 +151,12 @@ func (r *run) status() Status {
 	for _, t := range st.Streams {
 		s.Streams = append(s.Streams, StreamStatus{
 			Name: t.Name, Polling: t.Mid, Polls: t.Polls, Pages: t.Pages, Records: t.Records, Repeated: t.Repeated, Missed: t.Missed,
-			Next: t.Next, FinishedAt: t.FinishedAt, Stopped: t.Stopped, Failure: t.Failure, RetryAt: t.RetryAt,
+			Next: t.Next, FinishedAt: t.FinishedAt, Stopped: t.Stopped, Failure: t.Failure, RetryAt: t.RetryAt, Prepares: t.Prepares,
 		})
 		s.Missed += t.Missed
+	}
+	if s.Completing = r.completingStatus(); s.Completing != nil {
+		s.Lag += s.Completing.Waiting
 	}
 	if r.plan.Receives() || st.Hooks.registered() {
 		h := st.Hooks
@@ -157,6 +199,9 @@ func (r *run) healthNow() (Health, string) {
 	}
 	for _, s := range r.state.Streams {
 		note("stream "+s.Name, s.Trouble)
+	}
+	for _, c := range r.state.Completing.Streams {
+		note("completing webhooks of "+c.Stream, r.trouble(c))
 	}
 	note("webhooks", r.state.Hooks.Trouble)
 	note("manifests", r.state.Rolling)
@@ -213,6 +258,19 @@ func (r *run) page(health Health, problem string) string {
 		b.WriteString("\n| stream | polls | records | missed by webhooks | last error |\n| --- | --- | --- | --- | --- |\n")
 		for _, s := range r.state.Streams {
 			fmt.Fprintf(&b, "| %s | %d | %d | %d | %s |\n", s.Name, s.Polls, s.Records, s.Missed, cell(s.Trouble))
+		}
+		for _, s := range r.state.Streams {
+			if s.Prepares && !s.RetryAt.IsZero() {
+				fmt.Fprintf(&b, "\nThe app prepares the next page of %s; it is asked again at %s.\n", s.Name, s.RetryAt.UTC().Format(time.RFC3339))
+			}
+		}
+	}
+	if c := r.completingStatus(); c != nil {
+		fmt.Fprintf(&b, "\nCompleted %d webhooks to %d records; %d wait to be completed.\n", c.Taken-c.Refused, c.Made, c.Waiting)
+		for _, s := range c.Streams {
+			if s.Failure != nil && s.Failures > 0 {
+				fmt.Fprintf(&b, "\n%d webhooks of %s wait: %s\n", s.Waiting, s.Name, connectors.Clip(s.Failure.Message, 200))
+			}
 		}
 	}
 	if r.plan.Receives() || r.state.Hooks.registered() {

@@ -76,6 +76,9 @@ func (r *run) read(s *Stream) {
 		Records: r.timing.ChunkRecords, Bytes: r.timing.ChunkBytes, Time: r.timing.ChunkTime,
 		Inline: maxBookmarks / len(r.state.Streams),
 	}
+	if r.state.Completing.On {
+		in.Inline = halfBookmarks / len(r.state.Streams)
+	}
 	if r.plan.Reconciles() {
 		in.Reconcile, in.Extra, in.ExtraSequence = true, s.Extra, chunk
 		in.Seen = r.state.since(s.From)
@@ -113,6 +116,7 @@ func (r *run) fetched(s *Stream, chunk uint64, out activities.FetchOutput) {
 		}
 	}
 	if s.Restart {
+		s.Prepares = false
 		s.Restart, s.Mid, s.Trouble = false, false, Trouble{}
 		return
 	}
@@ -120,7 +124,13 @@ func (r *run) fetched(s *Stream, chunk uint64, out activities.FetchOutput) {
 		r.state.Moved = r.state.Moved || s.Bookmark.Object != ""
 		s.Bookmark, s.Overlap = out.Bookmark, chunk
 	}
-	if f := out.Failure; f != nil {
+	s.Prepares = false
+	if f := out.Failure; f != nil && out.Prepares {
+		// The least wait is that after a failure: an app that says "at once" again and again is not asked in a loop.
+		s.Trouble = Trouble{RetryAt: r.now().Add(max(min(f.Wait, connectors.MaxWait), r.timing.Backoff))}
+		s.Prepares = true
+		return
+	} else if f != nil {
 		if f.Kind == connectors.CursorExpired {
 			s.Bookmark, s.Since, s.Mid, s.Next = activities.Bookmark{}, time.Time{}, false, r.now()
 			if s.Resyncs++; s.Resyncs <= maxResyncs {

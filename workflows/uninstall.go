@@ -26,6 +26,9 @@ func (r *run) beginClosing(operation string) {
 	for _, l := range r.state.Lanes { // one more try of everything, however it stands
 		l.RetryAt, l.Stopped = time.Time{}, false
 	}
+	for _, c := range r.state.Completing.Streams {
+		c.again()
+	}
 }
 
 // uninstall goes through its steps, one at a time: mark the epoch ended (so that nothing more is accepted), remove the
@@ -91,7 +94,8 @@ func (r *run) deliverRest() {
 	c := r.state.Closing
 	now := r.now()
 	flushed, spilled := c.Rest.Add(r.timing.Flush), c.Rest.Add(r.timing.Flush+r.timing.Closing)
-	if r.owes() && now.Before(spilled) {
+	waits := now.Before(spilled) && r.completeRest(!now.Before(flushed))
+	if (waits || r.owes()) && now.Before(spilled) {
 		for _, l := range r.state.Lanes {
 			l.Flush = r.state.Head
 			if !now.Before(flushed) {
@@ -101,13 +105,14 @@ func (r *run) deliverRest() {
 		if !r.full() {
 			r.write()
 		}
-		if r.owes() {
+		if waits || r.owes() {
 			return
 		}
 	}
 	if r.open > 0 && now.Before(spilled) {
 		return // what is still running after that finds the ledger as it is; its records are counted as left
 	}
+	c.Left = append(c.Left, r.leftWaiting()...)
 	for _, l := range r.state.Lanes {
 		if records, _ := r.lag(l); records > 0 {
 			c.Left = append(c.Left, fmt.Sprintf("%d records for %s, in segments of epoch %s", records, l.Name, r.in.Epoch))
@@ -164,6 +169,11 @@ func (r *run) closingDue() time.Time {
 	due := c.Rest.Add(r.timing.Flush)
 	if !r.now().Before(due) {
 		due = due.Add(r.timing.Closing)
+	}
+	for _, w := range r.state.Completing.Streams {
+		if at := r.completeDue(w); at.After(r.now()) && at.Before(due) {
+			due = at
+		}
 	}
 	for _, l := range r.state.Lanes {
 		if at := r.laneDue(l); !r.writing[l.Name] && at.After(r.now()) && at.Before(due) {

@@ -44,6 +44,10 @@ type world struct {
 	writes    []activities.WriteInput
 	locally   []bool // of each write: by a local activity
 	requeues  []activities.RequeueInput
+	completes []activities.CompleteInput
+	// whole, when set, may answer a Complete itself; completed is, per stream, the ordinal up to which that was done.
+	whole     func(in activities.CompleteInput) (activities.CompleteOutput, bool)
+	completed map[string]int64
 	rolls     []activities.RollInput
 	// marks are the greatest that were published, as the catalog keeps them.
 	marks     map[string]uint64
@@ -71,7 +75,7 @@ type world struct {
 }
 
 func newWorld(t *testing.T) *world {
-	return &world{t: t, ledger: map[string]int64{}, spilled: map[string]int64{}, manifests: map[string][]activities.Entry{}, calls: map[string]int{}, answers: map[string][]answer{}}
+	return &world{t: t, ledger: map[string]int64{}, spilled: map[string]int64{}, manifests: map[string][]activities.Entry{}, calls: map[string]int{}, completed: map[string]int64{}, answers: map[string][]answer{}}
 }
 
 // answer is what an Update was answered.
@@ -186,6 +190,7 @@ func (w *world) register(env *testsuite.TestWorkflowEnvironment) {
 		}
 		return w.page(in), nil
 	})
+	reg(activities.CompleteName, w.complete)
 	reg(activities.RequeueName, func(_ context.Context, in activities.RequeueInput) (activities.RequeueOutput, error) {
 		f := w.failure(activities.RequeueName)
 		w.mu.Lock()
@@ -219,6 +224,55 @@ func (w *world) roll(_ context.Context, in activities.RollInput) (activities.Rol
 	w.rolls = append(w.rolls, in)
 	w.manifests[e.Name] = in.Entries
 	return activities.RollOutput{Entry: e}, nil
+}
+
+// complete makes one whole record of each that waits, and checks that a stream is completed in order, each record once, from entries that
+// are still there.
+func (w *world) complete(_ context.Context, in activities.CompleteInput) (activities.CompleteOutput, error) {
+	w.pass(activities.CompleteName)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.over {
+		return activities.CompleteOutput{Next: in.Next}, nil
+	}
+	w.completes = append(w.completes, in)
+	for _, e := range in.Entries {
+		w.checkNeeded(e)
+	}
+	if at := w.completed[in.Stream]; in.First < at {
+		w.t.Errorf("%s: a batch begins at %d, it is completed up to %d", in.Stream, in.First, at)
+	}
+	if w.whole != nil {
+		if out, ok := w.whole(in); ok {
+			w.completed[in.Stream] = max(w.completed[in.Stream], out.Next)
+			return out, nil
+		}
+	}
+	out := w.wholeOf(in)
+	w.completed[in.Stream] = out.Next
+	return out, nil
+}
+
+// wholeOf completes all of a batch.
+func (w *world) wholeOf(in activities.CompleteInput) activities.CompleteOutput {
+	out := activities.CompleteOutput{Next: in.Next}
+	var walk func([]activities.Entry)
+	walk = func(entries []activities.Entry) {
+		for _, e := range entries {
+			if e.Level > 0 {
+				walk(w.manifests[e.Name])
+			} else if n := min(e.End(), in.Next) - max(e.First, in.First); n > 0 && e.Stream == in.Stream {
+				out.Taken += n
+				out.Bytes += e.Bytes / int64(e.Records) * n
+			}
+		}
+	}
+	walk(in.Entries)
+	if out.Taken > 0 {
+		ref := segment.Ref{Name: name(in.Epoch, in.Stream, activities.Origin(activities.CompleteOrigin, in.Suffix), in.Sequence), Stream: in.Stream, Records: int(out.Taken), Bytes: 10 * out.Bytes}
+		out.Parts = []activities.Part{{Ref: ref, Why: in.Refuse}}
+	}
+	return out
 }
 
 // write keeps a ledger as an SQL destination does, and checks that the entries cover the batch without a hole.

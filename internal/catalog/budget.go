@@ -2,6 +2,8 @@ package catalog
 
 import (
 	"context"
+	"database/sql"
+	"errors"
 	"fmt"
 	"hash/fnv"
 	"slices"
@@ -13,36 +15,128 @@ import (
 // clockSkew is by how much workers' clocks may differ before a window that seems to end too late is thrown away.
 const clockSkew = time.Minute
 
-// TakeCalls takes up to want calls to an account's app out of what b.Calls leaves in the running window of b.Per,
-// for all workers together. What is granted may be used until wait has passed and is void then; when nothing is
-// granted, there is more after wait. A window begins with the first call taken after the one before has ended.
-// b.Concurrent is not looked at: see TakeSlot. Without b.Calls everything is granted.
-func (c *Catalog) TakeCalls(ctx context.Context, account string, b connectors.Budget, want int, now time.Time) (granted int, wait time.Duration, err error) {
-	if b.Calls <= 0 || b.Per <= 0 {
-		return want, 0, nil
-	}
+// Bounds of what an app may say that it allows. What is beyond them is an app's mistake, and must neither stop an account nor overflow a sum.
+const (
+	maxCalls      = 1_000_000_000
+	maxConcurrent = 1_000
+	minPer        = time.Millisecond
+	maxPer        = 31 * 24 * time.Hour
+)
+
+// Grant is what TakeCalls took.
+type Grant struct {
+	// Calls may be made until Wait has passed and are void then; where it is 0, there are more after Wait.
+	Calls int
+	Wait  time.Duration
+	// Allowed is what AllowCalls last said of the account; zero = nothing.
+	Allowed connectors.Budget
+}
+
+// TakeCalls takes up to want calls to an account's app out of what b.Calls, or AllowCalls in place of it, leaves in the running window of
+// b.Per, for all workers together. A window begins with the first call taken after the one before has ended.
+// b.Concurrent is not looked at: see TakeSlot. Without any such number everything is granted.
+func (c *Catalog) TakeCalls(ctx context.Context, account string, b connectors.Budget, want int, now time.Time) (Grant, error) {
 	if want <= 0 {
-		return 0, 0, fmt.Errorf("take calls of %s: want %d, must be at least 1", account, want)
+		return Grant{}, fmt.Errorf("take calls of %s: want %d, must be at least 1", account, want)
+	}
+	bounded := b.Calls > 0 && b.Per > 0
+	if !bounded {
+		b.Calls, b.Per = maxCalls, time.Minute
 	}
 	// One statement, so that concurrent callers queue at the row.
-	const over = `(budgets.window_end <= $2 OR budgets.window_end > $6)`
-	var end int64
-	err = c.write.QueryRowContext(ctx, `INSERT INTO budgets (account, window_end, used, granted) VALUES ($1, $3, $5, $5)
-		ON CONFLICT (account) DO UPDATE SET
-			window_end = CASE WHEN `+over+` THEN excluded.window_end ELSE budgets.window_end END,
-			used = CASE WHEN `+over+` THEN excluded.used
-				WHEN budgets.used >= $4 THEN budgets.used
-				WHEN budgets.used + $5 > $4 THEN $4 ELSE budgets.used + $5 END,
-			granted = CASE WHEN `+over+` THEN excluded.granted
-				WHEN budgets.used >= $4 THEN 0
-				WHEN budgets.used + $5 > $4 THEN $4 - budgets.used ELSE $5 END
-		RETURNING granted, window_end`,
-		account, micros(now), micros(now.Add(b.Per)), int64(b.Calls), int64(min(want, b.Calls)), micros(now.Add(b.Per+clockSkew))).
-		Scan(&granted, &end)
+	const (
+		limit  = `(CASE WHEN budgets.allowed_calls > 0 THEN budgets.allowed_calls ELSE $4 END)`
+		atOnce = `(CASE WHEN $5 > ` + limit + ` THEN ` + limit + ` ELSE $5 END)`
+		over   = `(budgets.window_end <= $2 OR budgets.window_end > ` + ends + ` + $6)`
+		update = `UPDATE SET
+			window_end = CASE WHEN ` + over + ` THEN ` + ends + ` ELSE budgets.window_end END,
+			used = CASE WHEN ` + over + ` THEN ` + atOnce + `
+				WHEN budgets.used >= ` + limit + ` THEN budgets.used
+				WHEN budgets.used + $5 > ` + limit + ` THEN ` + limit + ` ELSE budgets.used + $5 END,
+			granted = CASE WHEN ` + over + ` THEN ` + atOnce + `
+				WHEN budgets.used >= ` + limit + ` THEN 0
+				WHEN budgets.used + $5 > ` + limit + ` THEN ` + limit + ` - budgets.used ELSE $5 END`
+	)
+	var (
+		g        Grant
+		end, per int64
+	)
+	err := c.write.QueryRowContext(ctx, `INSERT INTO budgets (account, window_end, used, granted) VALUES ($1, $3, $7, $7)
+		ON CONFLICT (account) DO `+update+`
+		RETURNING granted, window_end, allowed_calls, allowed_per, allowed_concurrent`,
+		account, micros(now), micros(now.Add(b.Per)), int64(b.Calls), int64(want), clockSkew.Microseconds(), int64(min(want, b.Calls))).
+		Scan(&g.Calls, &end, &g.Allowed.Calls, &per, &g.Allowed.Concurrent)
 	if err != nil {
-		return 0, 0, fmt.Errorf("take calls of %s: %w", account, err)
+		return Grant{}, fmt.Errorf("take calls of %s: %w", account, err)
 	}
-	return granted, fromMicros(end).Sub(now), nil
+	g.Allowed.Per = time.Duration(per) * time.Microsecond
+	if !bounded && g.Allowed.Calls == 0 {
+		g.Calls = want
+		return g, nil
+	}
+	g.Wait = fromMicros(end).Sub(now)
+	return g, nil
+}
+
+// ends is when a window that begins at $2 ends: at $3, unless the app said otherwise.
+const ends = `(CASE WHEN budgets.allowed_calls > 0 THEN $2 + budgets.allowed_per ELSE $3 END)`
+
+// ChargeCalls books calls that were made already. They count in the running window, also beyond what it holds: then nothing is granted
+// until it has ended.
+func (c *Catalog) ChargeCalls(ctx context.Context, account string, b connectors.Budget, calls int, now time.Time) error {
+	if calls <= 0 {
+		return nil
+	}
+	if b.Calls <= 0 || b.Per <= 0 {
+		b.Per = time.Minute
+	}
+	const over = `(budgets.window_end <= $2 OR budgets.window_end > ` + ends + ` + $5)`
+	_, err := c.change(ctx, `INSERT INTO budgets (account, window_end, used, granted) VALUES ($1, $3, $4, 0) ON CONFLICT (account) DO UPDATE SET
+		window_end = CASE WHEN `+over+` THEN `+ends+` ELSE budgets.window_end END,
+		used = CASE WHEN `+over+` THEN excluded.used ELSE budgets.used + excluded.used END`,
+		account, micros(now), micros(now.Add(b.Per)), int64(min(calls, maxCalls)), clockSkew.Microseconds())
+	if err != nil {
+		return fmt.Errorf("charge calls of %s: %w", account, err)
+	}
+	return nil
+}
+
+// Clamp makes sense of what an app said that it allows: what is not positive is taken as not said, and then the connector's number holds;
+// what is beyond all reason is brought within bounds. Calls without a time count for per. Zero = nothing was said that makes sense.
+func Clamp(said connectors.Budget, per time.Duration) connectors.Budget {
+	b := connectors.Budget{Concurrent: min(max(said.Concurrent, 0), maxConcurrent)}
+	if said.Per > 0 {
+		per = said.Per
+	}
+	if said.Calls > 0 && per > 0 {
+		b.Calls, b.Per = min(said.Calls, maxCalls), min(max(per, minPer), maxPer).Truncate(time.Microsecond)
+	}
+	return b
+}
+
+// AllowCalls says what the app allows the account from now on, in place of what callers pass, for all workers. b is of Clamp; its zeroes
+// leave callers their own numbers.
+func (c *Catalog) AllowCalls(ctx context.Context, account string, b connectors.Budget) error {
+	_, err := c.change(ctx, `INSERT INTO budgets (account, window_end, used, granted, allowed_calls, allowed_per, allowed_concurrent)
+		VALUES ($1, 0, 0, 0, $2, $3, $4) ON CONFLICT (account) DO UPDATE SET allowed_calls = excluded.allowed_calls,
+		allowed_per = excluded.allowed_per, allowed_concurrent = excluded.allowed_concurrent`,
+		account, int64(b.Calls), b.Per.Microseconds(), int64(b.Concurrent))
+	if err != nil {
+		return fmt.Errorf("store what is allowed to %s: %w", account, err)
+	}
+	return nil
+}
+
+// AllowedCalls returns what AllowCalls last said; zero = nothing.
+func (c *Catalog) AllowedCalls(ctx context.Context, account string) (b connectors.Budget, err error) {
+	var per int64
+	err = c.read.QueryRowContext(ctx, `SELECT allowed_calls, allowed_per, allowed_concurrent FROM budgets WHERE account = $1`, account).
+		Scan(&b.Calls, &per, &b.Concurrent)
+	if err != nil && !errors.Is(err, sql.ErrNoRows) {
+		return b, fmt.Errorf("read what is allowed to %s: %w", account, err)
+	}
+	b.Per = time.Duration(per) * time.Microsecond
+	return b, nil
 }
 
 // TakeSlot gives the holder one of the slots that an account has, for all workers together: so many callers at once

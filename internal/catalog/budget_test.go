@@ -37,16 +37,16 @@ func TestTakeCalls(t *testing.T) {
 			{10*time.Second - 2*time.Hour, 10, 1, 1, time.Second},         // a window of a clock far ahead doesn't stop the others
 		} {
 			budget.Calls = step.calls
-			granted, wait, err := c.TakeCalls(t.Context(), "shopify/ann.example", budget, step.want, noon.Add(step.at))
+			got, err := c.TakeCalls(t.Context(), "shopify/ann.example", budget, step.want, noon.Add(step.at))
 			must(t, err)
-			if granted != step.granted || wait != step.wait {
-				t.Errorf("step %d: got %d and %v, want %d and %v", i, granted, wait, step.granted, step.wait)
+			if got.Calls != step.granted || got.Wait != step.wait {
+				t.Errorf("step %d: got %d and %v, want %d and %v", i, got.Calls, got.Wait, step.granted, step.wait)
 			}
 		}
-		if granted, wait, err := c.TakeCalls(t.Context(), "other", connectors.Budget{}, 7, noon); granted != 7 || wait != 0 || err != nil {
-			t.Errorf("without a budget: got %d, %v, %v", granted, wait, err)
+		if got, err := c.TakeCalls(t.Context(), "other", connectors.Budget{}, 7, noon); got.Calls != 7 || got.Wait != 0 || err != nil {
+			t.Errorf("without a budget: got %+v, %v", got, err)
 		}
-		if _, _, err := c.TakeCalls(t.Context(), "other", budget, 0, noon); err == nil {
+		if _, err := c.TakeCalls(t.Context(), "other", budget, 0, noon); err == nil {
 			t.Error("a want of 0 was taken")
 		}
 	})
@@ -64,11 +64,11 @@ func TestTakeCallsAtOnce(t *testing.T) {
 		for n := range 16 {
 			g.Go(func() error {
 				for range 10 {
-					granted, _, err := workers[n%2].TakeCalls(t.Context(), []string{"one", "two"}[n/8], budget, 3, noon)
+					got, err := workers[n%2].TakeCalls(t.Context(), []string{"one", "two"}[n/8], budget, 3, noon)
 					if err != nil {
 						return err
 					}
-					taken[n/8].Add(int64(granted))
+					taken[n/8].Add(int64(got.Calls))
 				}
 				return nil
 			})
@@ -185,4 +185,96 @@ func TestSlots(t *testing.T) {
 			t.Errorf("no slot after the others ran out: %v", err)
 		}
 	})
+}
+
+// What was called beyond what was taken counts in the window, also beyond the budget, and is never refused.
+func TestChargeCalls(t *testing.T) {
+	onBoth(t, func(t *testing.T, dsn string) {
+		c, ctx := open(t, dsn), t.Context()
+		budget := connectors.Budget{Calls: 10, Per: time.Second}
+		take := func(at time.Duration, granted int, wait time.Duration) {
+			t.Helper()
+			got, err := c.TakeCalls(ctx, "hubspot/7", budget, 1, noon.Add(at))
+			must(t, err)
+			if got.Calls != granted || got.Wait != wait {
+				t.Errorf("at %v: got %d and %v, want %d and %v", at, got.Calls, got.Wait, granted, wait)
+			}
+		}
+		take(0, 1, time.Second)
+		must(t, c.ChargeCalls(ctx, "hubspot/7", budget, 8, noon))
+		take(100*time.Millisecond, 1, 900*time.Millisecond) // the tenth
+		take(100*time.Millisecond, 0, 900*time.Millisecond)
+		must(t, c.ChargeCalls(ctx, "hubspot/7", budget, 500, noon.Add(200*time.Millisecond)))
+		must(t, c.ChargeCalls(ctx, "hubspot/7", budget, -3, noon.Add(200*time.Millisecond)))
+		take(999*time.Millisecond, 0, time.Millisecond)
+		take(time.Second, 1, time.Second) // a new window owes nothing
+		must(t, c.ChargeCalls(ctx, "hubspot/7", budget, 1<<62, noon.Add(3*time.Second)))
+		must(t, c.ChargeCalls(ctx, "hubspot/7", budget, 1<<62, noon.Add(3*time.Second)))
+		take(3500*time.Millisecond, 0, 500*time.Millisecond)                   // charging began the window
+		must(t, c.ChargeCalls(ctx, "hubspot/8", connectors.Budget{}, 5, noon)) // counts for the day that a number is known
+		must(t, c.AllowCalls(ctx, "hubspot/8", connectors.Budget{Calls: 5, Per: time.Minute}))
+		if got, err := c.TakeCalls(ctx, "hubspot/8", connectors.Budget{}, 1, noon.Add(time.Second)); err != nil || got.Calls != 0 {
+			t.Errorf("got %+v, %v", got, err)
+		}
+	})
+}
+
+// What the app says that it allows stands in place of the connector's numbers, for every worker, until it says otherwise.
+func TestAllowCalls(t *testing.T) {
+	onBoth(t, func(t *testing.T, dsn string) {
+		c, other, ctx := open(t, dsn), open(t, dsn), t.Context()
+		budget := connectors.Budget{Calls: 10, Per: time.Second}
+		take := func(at time.Duration, want, granted int, wait time.Duration, allowed connectors.Budget) {
+			t.Helper()
+			got, err := other.TakeCalls(ctx, "hubspot/7", budget, want, noon.Add(at))
+			must(t, err)
+			if got.Calls != granted || got.Wait != wait || got.Allowed != allowed {
+				t.Errorf("at %v: got %+v, want %d, %v and %+v", at, got, granted, wait, allowed)
+			}
+		}
+		allow := func(b connectors.Budget) {
+			t.Helper()
+			must(t, c.AllowCalls(ctx, "hubspot/7", b))
+			if got, err := other.AllowedCalls(ctx, "hubspot/7"); err != nil || got != b {
+				t.Errorf("allowed is %+v, %v", got, err)
+			}
+		}
+		if got, err := c.AllowedCalls(ctx, "hubspot/7"); err != nil || got != (connectors.Budget{}) {
+			t.Errorf("allowed is %+v, %v", got, err)
+		}
+		three := connectors.Budget{Calls: 3, Per: time.Minute, Concurrent: 2}
+		allow(three)
+		take(0, 5, 3, time.Minute, three)
+		take(59*time.Second, 1, 0, time.Second, three)
+		allow(connectors.Budget{Calls: 5, Per: time.Minute})
+		take(59*time.Second, 9, 2, time.Second, connectors.Budget{Calls: 5, Per: time.Minute})
+		allow(connectors.Budget{Concurrent: 4}) // of calls it says nothing: the connector's hold
+		take(time.Hour, 25, 10, time.Second, connectors.Budget{Concurrent: 4})
+		allow(connectors.Budget{Calls: 2, Per: time.Hour})
+		take(time.Hour+500*time.Millisecond, 1, 0, 500*time.Millisecond, connectors.Budget{Calls: 2, Per: time.Hour}) // the window that runs goes on
+		take(time.Hour+time.Second, 1, 1, time.Hour, connectors.Budget{Calls: 2, Per: time.Hour})
+		allow(connectors.Budget{Calls: 2, Per: time.Second})
+		take(time.Hour+2*time.Second, 1, 1, time.Second, connectors.Budget{Calls: 2, Per: time.Second}) // an hour is no window of it
+	})
+}
+
+func TestClamp(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		said connectors.Budget
+		per  time.Duration
+		want connectors.Budget
+	}{
+		{connectors.Budget{}, time.Second, connectors.Budget{}},
+		{connectors.Budget{Name: "search", Calls: 5, Per: time.Second, Concurrent: 3}, 0, connectors.Budget{Calls: 5, Per: time.Second, Concurrent: 3}},
+		{connectors.Budget{Calls: -5, Per: -1, Concurrent: -3}, time.Second, connectors.Budget{}},
+		{connectors.Budget{Calls: 5}, time.Second, connectors.Budget{Calls: 5, Per: time.Second}},
+		{connectors.Budget{Calls: 5}, 0, connectors.Budget{}},
+		{connectors.Budget{Calls: 5, Per: 1}, 0, connectors.Budget{Calls: 5, Per: time.Millisecond}},
+		{connectors.Budget{Calls: 1 << 62, Per: 1 << 62, Concurrent: 1 << 62}, 0, connectors.Budget{Calls: 1e9, Per: 31 * 24 * time.Hour, Concurrent: 1000}},
+	} {
+		if got := catalog.Clamp(c.said, c.per); got != c.want {
+			t.Errorf("%+v: got %+v, want %+v", c.said, got, c.want)
+		}
+	}
 }

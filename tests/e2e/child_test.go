@@ -65,7 +65,7 @@ func play(raw []byte) error {
 	}
 	if r.Worker || r.Receiver {
 		r.Config.AllowNetworks = engine.DevNetworks()
-		registry, _, err := builtin.New(limited(r.Seed))
+		registry, _, err := builtin.New(limited(r.Seed), thin())
 		if err != nil {
 			return err
 		}
