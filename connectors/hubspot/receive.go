@@ -88,6 +88,8 @@ func (e *event) read(app int64) error {
 		typeID = e.Get("fromObjectTypeId")
 	}
 	switch {
+	case e.survivor() == "" && kind == "merge", e.object() == "" && (kind == "deletion" || kind == "privacyDeletion"):
+		return bad("object ID")
 	case prefix == "object" && !customType.MatchString(typeID.Str):
 		return bad("objectTypeId")
 	case prefix == "object":
@@ -147,16 +149,20 @@ func (e *event) association() string {
 	return from + "/" + to + "/" + kind
 }
 
+// survivor is the object that a merge leaves: the primary one, or in some cases a new one.
+func (e *event) survivor() string {
+	for _, field := range []string{"newObjectId", "primaryObjectId", "objectId"} {
+		if id, ok := idOf(e.Get(field)); ok {
+			return id
+		}
+	}
+	return ""
+}
+
 // merge tells of the object that is left, and of each that is merged into it as a delete.
 func (e *event) merge() []connectors.Record {
+	left := e.survivor()
 	primary, _ := idOf(e.Get("primaryObjectId"))
-	left, ok := idOf(e.Get("newObjectId"))
-	if !ok {
-		left = primary
-	}
-	if left == "" {
-		left = e.object()
-	}
 	out := []connectors.Record{e.record(left, connectors.Upsert)}
 	gone := map[string]bool{left: true, "": true}
 	remove := func(key string) {
