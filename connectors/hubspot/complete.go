@@ -2,6 +2,9 @@ package hubspot
 
 import (
 	"context"
+	"strings"
+
+	"github.com/tidwall/gjson"
 
 	"tributary/connectors"
 )
@@ -10,7 +13,8 @@ import (
 func (s *source) Completes() bool { return s.objects }
 
 // Complete reads the objects that events are about, 100 a call, each once. An event whose object is gone, and one about no object, such as of
-// an association, stays as it came.
+// an association, stays as it came. An object that was restored has the time of that as its version at least: it may not have changed since it was
+// deleted, and must win against the delete.
 func (s *source) Complete(ctx context.Context, records []connectors.Record) ([]connectors.Record, error) {
 	if len(records) == 0 {
 		return nil, nil
@@ -25,10 +29,17 @@ func (s *source) Complete(ctx context.Context, records []connectors.Record) ([]c
 	}
 	var ids []string
 	wanted := map[string]bool{}
+	restored := map[string]int64{}
 	for _, r := range records {
-		if thin(r) && !wanted[r.Key] {
+		if !thin(r) {
+			continue
+		}
+		if !wanted[r.Key] {
 			wanted[r.Key] = true
 			ids = append(ids, r.Key)
+		}
+		if strings.HasSuffix(gjson.GetBytes(r.Data, "subscriptionType").Str, ".restore") {
+			restored[r.Key] = max(restored[r.Key], r.OccurredAt.UnixMilli())
 		}
 	}
 	whole := map[string]connectors.Record{}
@@ -43,6 +54,9 @@ func (s *source) Complete(ctx context.Context, records []connectors.Record) ([]c
 			if !wanted[object.Key] {
 				others = append(others, object) // what the object was merged into
 				continue
+			}
+			if at := restored[object.Key]; object.Version < at*1000 {
+				object = newRecord(st, object.Key, object.Op, at, object.Data)
 			}
 			whole[object.Key] = object
 		}

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strconv"
 	"testing"
+	"time"
 
 	"github.com/tidwall/gjson"
 
@@ -84,6 +85,38 @@ func TestEventsThatStayAsTheyCame(t *testing.T) {
 	}
 	if len(got) != 7 {
 		t.Errorf("%d records: %v", len(got), keys(got))
+	}
+}
+
+// A restored object wins against its delete, although it has not changed since.
+func TestARestoredObjectComesBack(t *testing.T) {
+	t.Parallel()
+	a := newAccount(t, hubspottest.Options{})
+	a.fill("contacts", 1)
+	id := a.IDs("contacts")[0]
+	s := a.open(t, hubspot.Settings{Receive: "object"})
+	subscribe(t, s, "contacts")
+	a.Archive("contacts", id)
+	a.advance(time.Minute)
+	a.Restore("contacts", id)
+	deliveries := a.Deliveries(0)
+	received, err := s.Receive(t.Context(), deliveries[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := s.Complete(t.Context(), received.Records)
+	if err != nil {
+		t.Fatal(err)
+	}
+	versions := map[connectors.Op]int64{}
+	for _, r := range got {
+		versions[r.Op] = r.Version
+		if r.Op == connectors.Upsert && !gjson.GetBytes(r.Data, "properties").Exists() {
+			t.Errorf("the restored object is %s", r.Data)
+		}
+	}
+	if len(got) != 2 || versions[connectors.Upsert] <= versions[connectors.Delete] {
+		t.Errorf("the versions are %v", versions)
 	}
 }
 

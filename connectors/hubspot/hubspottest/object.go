@@ -133,13 +133,13 @@ func (s *Server) Archive(stream string, id int64) {
 	s.tell(t, id, "deletion", s.o.Now(), nil)
 }
 
-// Restore brings an archived object back.
+// Restore brings an archived object back, which no property tells of.
 func (s *Server) Restore(stream string, id int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	t := s.types[stream]
 	t.objects[id].archived = time.Time{}
-	t.touch(t.objects[id], s.o.Now())
+	t.index(t.objects[id])
 	s.tell(t, id, "restore", s.o.Now(), nil)
 }
 
