@@ -26,6 +26,7 @@ type object struct {
 	properties map[string]string
 	created    time.Time
 	changed    time.Time
+	millis     int64     // of changed
 	archived   time.Time // zero = it is not
 	indexed    *object   // what searches see; nil = nothing
 	merged     int64     // into which one
@@ -90,7 +91,7 @@ func (s *Server) create(t *objectType, properties map[string]string, at time.Tim
 
 // touch dates a change; the index learns of it unless it is held.
 func (t *objectType) touch(o *object, at time.Time) {
-	o.changed = at.Truncate(time.Millisecond)
+	o.changed, o.millis = at.Truncate(time.Millisecond), at.UnixMilli()
 	o.properties[t.modified] = o.changed.UTC().Format(millisecond)
 	if t.held > 0 {
 		t.held--

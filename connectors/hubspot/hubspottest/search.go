@@ -92,20 +92,26 @@ func (s *Server) search(w http.ResponseWriter, r *http.Request) *Refusal {
 
 // matching are the objects that the index has of a search, in its order. What sorts equally comes in no order that one could rely on.
 func (t *objectType) matching(body searchBody) []*object {
-	var found []*object
+	sort := "created"
+	if len(body.Sorts) > 0 {
+		sort = body.Sorts[0]
+	}
+	type ranked struct {
+		by, tie int64
+		object  *object
+	}
+	var found []ranked
 	for _, o := range t.objects {
 		if o.indexed != nil && t.matches(o.indexed, body) {
-			found = append(found, o.indexed)
+			found = append(found, ranked{t.number(o.indexed, sort), o.id * 7919 % 104729, o.indexed})
 		}
 	}
-	slices.SortFunc(found, func(a, b *object) int {
-		by := cmp.Compare(a.created.UnixMilli(), b.created.UnixMilli())
-		if len(body.Sorts) > 0 {
-			by = cmp.Compare(t.number(a, body.Sorts[0]), t.number(b, body.Sorts[0]))
-		}
-		return cmp.Or(by, cmp.Compare(a.id*7919%104729, b.id*7919%104729))
-	})
-	return found
+	slices.SortFunc(found, func(a, b ranked) int { return cmp.Or(cmp.Compare(a.by, b.by), cmp.Compare(a.tie, b.tie)) })
+	out := make([]*object, len(found))
+	for i, f := range found {
+		out[i] = f.object
+	}
+	return out
 }
 
 // matches: groups are joined by or, the filters of one by and.
@@ -138,7 +144,9 @@ func (t *objectType) fits(o *object, c condition) bool {
 func (t *objectType) number(o *object, name string) int64 {
 	switch name {
 	case t.modified:
-		return o.changed.UnixMilli()
+		return o.millis
+	case "created":
+		return o.created.UnixMilli()
 	case "hs_object_id":
 		return o.id
 	}
