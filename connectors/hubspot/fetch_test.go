@@ -59,7 +59,7 @@ func (r *reader) page() (more bool) {
 func (r *reader) poll() []connectors.Record {
 	r.t.Helper()
 	before := len(r.records)
-	for range 10_000 {
+	for range 1_000 {
 		if !r.page() {
 			return r.records[before:]
 		}
@@ -127,6 +127,32 @@ func TestMoreThanASearchShows(t *testing.T) {
 	}
 }
 
+// Moments that are larger than a page, as large, and smaller; one is the last.
+func TestMomentsThatFillPages(t *testing.T) {
+	t.Parallel()
+	for size := 1; size <= 6; size++ {
+		a := newAccount(t, hubspottest.Options{})
+		at := a.now().Add(-48 * time.Hour)
+		want := 0
+		for moment, n := range []int{1, 5, 4, 3, 2, 1, 1, 1, 5} {
+			for range n {
+				a.CreateAt("deals", nil, at.Add(time.Duration(moment)*time.Millisecond))
+				want++
+			}
+		}
+		r := newReader(t, a.open(t, hubspot.Settings{PageSize: size, Overlap: "0s"}), "deals")
+		r.since = at
+		r.poll()
+		came := map[string]bool{}
+		for _, rec := range r.records {
+			came[rec.Key] = true
+		}
+		if len(came) != want || len(r.records) != want {
+			t.Errorf("pages of %d: %d records of %d objects, want %d", size, len(r.records), len(came), want)
+		}
+	}
+}
+
 // A change is indexed late while a poll goes on for longer than the overlap, always behind newer ones: the next poll has it.
 func TestALongPollMissesNoLateChange(t *testing.T) {
 	t.Parallel()
@@ -160,6 +186,30 @@ func TestALongPollMissesNoLateChange(t *testing.T) {
 		return rec.Key == strconv.FormatInt(ids[0], 10) && rec.Version == version
 	}) {
 		t.Error("the late change never came")
+	}
+}
+
+// Our clock is twenty minutes ahead of HubSpot's: what changes while the list is read comes nevertheless.
+func TestAClockThatIsAhead(t *testing.T) {
+	t.Parallel()
+	a := newAccount(t, hubspottest.Options{})
+	a.fill("deals", 30)
+	v, err := hubspot.Definition().OpenSource(connectors.Config{
+		Settings: raw(t, hubspot.Settings{PageSize: 10, Overlap: "1m"}), Connection: raw(t, connection()),
+		Env: connectors.Env{Transport: a.contract, Now: func() time.Time { return a.now().Add(20 * time.Minute) }},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := newReader(t, v.(connectors.Source), "deals")
+	r.page()
+	a.advance(2 * time.Second)
+	id := a.IDs("deals")[0]
+	a.Update("deals", id, map[string]string{"amount": "7"})
+	version := a.ChangedAt("deals", id).UnixMicro()
+	r.poll()
+	if !slices.ContainsFunc(r.records, func(rec connectors.Record) bool { return rec.Version == version }) {
+		t.Error("the change never came")
 	}
 }
 
@@ -290,75 +340,6 @@ func TestNamedProperties(t *testing.T) {
 	if a.Served("properties") != 0 {
 		t.Error("the properties were listed")
 	}
-}
-
-// The limits: how long to wait, what the headers tell, and which budget a call is taken from.
-func TestLimits(t *testing.T) {
-	t.Parallel()
-	for name, c := range map[string]struct {
-		refusal *hubspottest.Refusal
-		wait    time.Duration
-	}{
-		"ten seconds":      {hubspottest.TenSecondly(), 10 * time.Second},
-		"a second":         {hubspottest.Secondly(), time.Second},
-		"a day":            {hubspottest.Daily(), time.Hour},
-		"with Retry-After": {&hubspottest.Refusal{Status: 429, Category: "RATE_LIMITS", Message: "wait", Policy: "DAILY", Header: map[string]string{"Retry-After": "90"}}, 90 * time.Second},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			a := newAccount(t, hubspottest.Options{})
-			a.Refuse(func(string) *hubspottest.Refusal { return c.refusal })
-			_, err := a.open(t, hubspot.Settings{}).Fetch(t.Context(), connectors.FetchRequest{Stream: "deals"})
-			if e := wantKind(t, err, connectors.RateLimited); e.Wait != c.wait {
-				t.Errorf("wait %s, want %s", e.Wait, c.wait)
-			}
-		})
-	}
-	t.Run("what answers allow", func(t *testing.T) {
-		t.Parallel()
-		a := newAccount(t, hubspottest.Options{General: 190})
-		a.fill("deals", 3)
-		s := a.open(t, hubspot.Settings{})
-		req := connectors.FetchRequest{Stream: "deals"}
-		if b := s.Budget(req); b.Name != "" || b.Calls != 110 || b.Per != 10*time.Second {
-			t.Errorf("a list is taken from %+v", b)
-		}
-		page, err := s.Fetch(t.Context(), req)
-		if err != nil {
-			t.Fatal(err)
-		}
-		// The list, the properties and the objects.
-		if page.Calls != 2 || page.Allowed == nil || page.Allowed.Name != "" || page.Allowed.Calls != 190 || page.Allowed.Per != 10*time.Second {
-			t.Errorf("%d more calls, allowed %+v", page.Calls, page.Allowed)
-		}
-		req.Cursor = page.Cursor
-		if b := s.Budget(req); b.Name != "search" || b.Calls != 5 || b.Per != time.Second {
-			t.Errorf("a search is taken from %+v", b)
-		}
-		if page, err = s.Fetch(t.Context(), req); err != nil || page.Calls != 0 || page.Allowed != nil {
-			t.Errorf("a search that finds nothing: %d more calls, allowed %+v, %v", page.Calls, page.Allowed, err)
-		}
-	})
-	t.Run("a whole read within them", func(t *testing.T) {
-		t.Parallel()
-		a := newAccount(t, hubspottest.Options{Limited: true, General: 9, Search: 2})
-		a.fill("deals", 150)
-		s := a.open(t, hubspot.Settings{PageSize: 5})
-		var cursor []byte
-		came, refused := 0, 0
-		for more := true; more; {
-			page, err := s.Fetch(t.Context(), connectors.FetchRequest{Stream: "deals", Cursor: cursor})
-			if err != nil {
-				refused++
-				a.advance(wantKind(t, err, connectors.RateLimited).Wait)
-				continue
-			}
-			cursor, more, came = page.Cursor, page.More, came+len(page.Records)
-		}
-		if came != 150 || refused == 0 || refused > 10 {
-			t.Errorf("%d objects came with %d refusals", came, refused)
-		}
-	})
 }
 
 // An object is deleted between the page that names it and its reading: the others come, and the list of the archived tells of it.
