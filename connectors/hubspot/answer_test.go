@@ -55,7 +55,7 @@ func TestAnswersThatAreRefused(t *testing.T) {
 	searching := cursor(map[string]any{"phase": "search", "from": 1, "at": 1})
 	byID := cursor(map[string]any{"phase": "search", "from": 1, "at": at, "by_id": true, "after_id": 7})
 	archived := cursor(map[string]any{"phase": "archived", "from": 1, "at": 1, "began": at, "until": at + 1000, "deleted": 1, "checked": 1})
-	both := func(s string) map[string]string { return map[string]string{"/deals": s, "/search": s} }
+	both := func(s string) map[string]string { return map[string]string{"/deals": s, "/search": s, "/read": results("")} }
 	for name, c := range map[string]struct {
 		cursor []byte
 		by     map[string]string

@@ -162,9 +162,15 @@ func (c *client) refusal(op string, res *http.Response, body []byte) error {
 		return fail(connectors.Unavailable, "HubSpot is moving the account to another data centre")
 	case code == http.StatusRequestTimeout, code >= 500:
 		return fail(connectors.Unavailable, "HubSpot is not available now")
+	case code == http.StatusConflict:
+		e := fail(connectors.Invalid, "there is such a thing already")
+		e.Err = errConflict
+		return e
 	}
 	return fail(connectors.Invalid, "the request is refused")
 }
+
+var errConflict = errors.New("conflict")
 
 // policyWait is how long the limit that was reached lasts, where the answer does not say so itself. The daily limit ends at midnight in the
 // account's time zone, which nobody tells: an hour is a call an hour until then.

@@ -182,8 +182,13 @@ func (s *subscriber) Subscribe(ctx context.Context, req connectors.SubscribeRequ
 		want = slices.Delete(want, i, i+1) // a second one of the topic is then too many
 		kept = append(kept, sub.public())
 	}
+	taken := false
 	for _, t := range want {
 		got, err := s.call(ctx, op, http.MethodPost, createRequest{t, true}, "subscriptions")
+		if errors.Is(err, errConflict) {
+			taken = true
+			continue
+		}
 		if err != nil {
 			e := connectors.AsError(op, err)
 			e.Message = t.String() + ": " + e.Message
@@ -195,7 +200,11 @@ func (s *subscriber) Subscribe(ctx context.Context, req connectors.SubscribeRequ
 		}
 		kept = append(kept, made.public())
 	}
-	return kept, nil
+	if !taken {
+		return kept, nil
+	}
+	// Somebody else, such as an attempt that was given up, was quicker: its subscription is as good as ours.
+	return s.Subscriptions(ctx, req)
 }
 
 // Subscriptions lists what the app has for the URL. Paused ones are not counted, so that they are repaired.

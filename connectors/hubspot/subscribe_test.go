@@ -1,7 +1,10 @@
 package hubspot_test
 
 import (
+	"bytes"
 	"fmt"
+	"io"
+	"net/http"
 	"slices"
 	"strings"
 	"testing"
@@ -88,6 +91,32 @@ func TestSubscriptionsAreRepaired(t *testing.T) {
 	left := subscribe(t, s, "deals")
 	if slices.ContainsFunc(left, func(sub connectors.Subscription) bool { return sub.Stream != "deals" }) {
 		t.Errorf("left %v", left)
+	}
+}
+
+// Another worker makes each subscription a moment earlier: its are as good as ours.
+func TestSubscribingBesideAnother(t *testing.T) {
+	t.Parallel()
+	a := newAccount(t, hubspottest.Options{})
+	quicker := roundTripper(func(req *http.Request) (*http.Response, error) {
+		if req.Method == http.MethodPost {
+			body, _ := io.ReadAll(req.Body)
+			req.Body = io.NopCloser(bytes.NewReader(body))
+			theirs := req.Clone(req.Context())
+			theirs.Body = io.NopCloser(bytes.NewReader(body))
+			if res, err := a.contract.RoundTrip(theirs); err != nil || res.StatusCode != http.StatusCreated {
+				t.Errorf("the other one: %v %v", res, err)
+			}
+		}
+		return a.contract.RoundTrip(req)
+	})
+	v, err := hubspot.Definition().OpenSource(connectors.Config{App: raw(t, app()), Env: connectors.Env{Transport: quicker, Now: a.now}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := subscribe(t, v.(connectors.Subscriber), "deals")
+	if _, topics := a.Subscribed(); len(topics) == 0 || len(got) != len(topics) {
+		t.Errorf("%d subscriptions of %d", len(got), len(topics))
 	}
 }
 
