@@ -55,13 +55,16 @@ func TestAnswersThatAreRefused(t *testing.T) {
 	searching := cursor(map[string]any{"phase": "search", "from": 1, "at": 1})
 	byID := cursor(map[string]any{"phase": "search", "from": 1, "at": at, "by_id": true, "after_id": 7})
 	archived := cursor(map[string]any{"phase": "archived", "from": 1, "at": 1, "began": at, "until": at + 1000, "deleted": 1, "checked": 1})
-	both := func(s string) map[string]string { return map[string]string{"/deals": s, "/search": s, "/read": results("")} }
+	both := func(s string) map[string]string {
+		return map[string]string{"/deals": s, "/search": s, "/read": results("")}
+	}
 	for name, c := range map[string]struct {
 		cursor []byte
 		by     map[string]string
 		kind   connectors.Kind
 	}{
 		"a list without results":              {listing, both(`{}`), connectors.Unavailable},
+		"a page too large":                    {listing, both(strings.Repeat(" ", 64<<20) + results("")), connectors.TooLarge},
 		"a list that repeats":                 {listing, map[string]string{"/deals": results(next), "/read": results("")}, connectors.Invalid},
 		"a list that goes on nowhere":         {listing, map[string]string{"/deals": results(`,"paging":{"next":{"after":""}}`)}, connectors.Invalid},
 		"a list with an ID that is none":      {listing, both(results("", object("x", one))), connectors.Invalid},
