@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"slices"
+	"strings"
 
 	"github.com/tidwall/gjson"
 
@@ -122,24 +123,24 @@ type subscription struct {
 	active bool
 }
 
+// public is the subscription with its stream; "" = none that this connector subscribes, such as conversations.
 func (s subscription) public() connectors.Subscription {
 	out := connectors.Subscription{ID: s.id, Topic: s.topic.String()}
+	prefix, _, _ := strings.Cut(s.topic.EventType, ".")
 	for _, st := range streams {
-		prefix, id := st.legacy, ""
-		if prefix == "" {
-			prefix, id = "object", st.id
-		}
-		if id == s.topic.ObjectTypeID && len(s.topic.EventType) > len(prefix) && s.topic.EventType[:len(prefix)+1] == prefix+"." {
+		if prefix == st.legacy || prefix == "object" && st.id == s.topic.ObjectTypeID {
 			out.Stream = st.name
 			return out
 		}
 	}
-	out.Stream = s.topic.ObjectTypeID
+	if prefix == "object" && customType.MatchString(s.topic.ObjectTypeID) {
+		out.Stream = s.topic.ObjectTypeID
+	}
 	return out
 }
 
-// Subscribe lets the app call the URL for the streams: subscriptions that are missing are made, those that are paused go on, others are removed.
-// An app that calls another URL is left alone: somebody gets its webhooks there.
+// Subscribe lets the app call the URL for the streams: subscriptions that are missing are made, those that are paused go on, those of other streams
+// are removed. What is of no stream was made by hand and stays. An app that calls another URL is left alone: somebody gets its webhooks there.
 func (s *subscriber) Subscribe(ctx context.Context, req connectors.SubscribeRequest) ([]connectors.Subscription, error) {
 	const op = "subscribe"
 	want, err := s.topicsOf(op, req.Streams)
@@ -169,6 +170,8 @@ func (s *subscriber) Subscribe(ctx context.Context, req connectors.SubscribeRequ
 	for _, sub := range have {
 		i := slices.Index(want, sub.topic)
 		switch {
+		case sub.public().Stream == "":
+			continue
 		case i < 0:
 			if err := s.remove(ctx, op, sub.id); err != nil {
 				return nil, err
@@ -207,7 +210,7 @@ func (s *subscriber) Subscribe(ctx context.Context, req connectors.SubscribeRequ
 	return s.Subscriptions(ctx, req)
 }
 
-// Subscriptions lists what the app has for the URL. Paused ones are not counted, so that they are repaired.
+// Subscriptions lists what the app has for the URL, also what is paused.
 func (s *subscriber) Subscriptions(ctx context.Context, req connectors.SubscribeRequest) ([]connectors.Subscription, error) {
 	const op = "list subscriptions"
 	target, err := s.target(ctx, op)
@@ -220,8 +223,8 @@ func (s *subscriber) Subscriptions(ctx context.Context, req connectors.Subscribe
 	}
 	var out []connectors.Subscription
 	for _, sub := range have {
-		if sub.active {
-			out = append(out, sub.public())
+		if p := sub.public(); p.Stream != "" {
+			out = append(out, p)
 		}
 	}
 	return out, nil

@@ -79,7 +79,7 @@ func TestSubscriptionsAreRepaired(t *testing.T) {
 	s := a.openApp(t, nil)
 	first := subscribe(t, s, "companies", "deals")
 	a.Pause(2)
-	if got, err := s.Subscriptions(t.Context(), connectors.SubscribeRequest{URL: hookURL}); err != nil || len(got) != len(first)-1 {
+	if got, err := s.Subscriptions(t.Context(), connectors.SubscribeRequest{URL: hookURL}); err != nil || !slices.Equal(got, first) {
 		t.Errorf("with one paused, %d of %d are listed: %v", len(got), len(first), err)
 	}
 	if again := subscribe(t, s, "companies", "deals"); !slices.Equal(again, first) {
@@ -91,6 +91,48 @@ func TestSubscriptionsAreRepaired(t *testing.T) {
 	left := subscribe(t, s, "deals")
 	if slices.ContainsFunc(left, func(sub connectors.Subscription) bool { return sub.Stream != "deals" }) {
 		t.Errorf("left %v", left)
+	}
+}
+
+// What was made by hand for events that no stream has stays, until nobody uses the app; a second subscription of a stream's events goes.
+func TestSubscriptionsMadeByHand(t *testing.T) {
+	t.Parallel()
+	a := newAccount(t, hubspottest.Options{})
+	s := a.openApp(t, nil)
+	first := subscribe(t, s, "contacts")
+	for _, body := range []string{`{"eventType":"conversation.creation","active":true}`, `{"eventType":"object.creation","objectTypeId":"0-1","active":true}`} {
+		u := fmt.Sprintf("https://api.hubapi.com/webhooks/v3/%d/subscriptions?hapikey=%s", hubspottest.AppID, hubspottest.DeveloperKey)
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, u, strings.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Content-Type", "application/json")
+		if res, err := a.contract.RoundTrip(req); err != nil || res.StatusCode != http.StatusCreated {
+			t.Fatal(res, err)
+		}
+	}
+	req := connectors.SubscribeRequest{URL: hookURL, Streams: []string{"contacts"}}
+	listed, err := s.Subscriptions(t.Context(), req)
+	if err != nil || len(listed) != len(first)+1 {
+		t.Errorf("%d are listed of %d: %v", len(listed), len(first)+1, err)
+	}
+	for _, sub := range listed { // what is listed can be asked for
+		if sub.Stream != "contacts" {
+			t.Errorf("%s is of stream %q", sub.Topic, sub.Stream)
+		}
+	}
+	if again := subscribe(t, s, "contacts"); !slices.Equal(again, first) {
+		t.Errorf("subscribing again made %v of %v", again, first)
+	}
+	_, topics := a.Subscribed()
+	if !slices.Contains(topics, "conversation.creation") || slices.Contains(topics, "object.creation 0-1") {
+		t.Errorf("left %v", topics)
+	}
+	if err := s.Unsubscribe(t.Context(), req); err != nil {
+		t.Fatal(err)
+	}
+	if _, topics := a.Subscribed(); len(topics) != 0 {
+		t.Errorf("unsubscribing left %v", topics)
 	}
 }
 
