@@ -8,6 +8,7 @@ import (
 	"tributary/connectors/duckdb"
 	"tributary/connectors/eventbridge"
 	"tributary/connectors/httpapi"
+	"tributary/connectors/hubspot"
 	"tributary/connectors/kafka"
 	"tributary/connectors/mongodb"
 	"tributary/connectors/mysql"
@@ -28,6 +29,7 @@ func New(more ...connectors.Definition) (*connectors.Registry, *duckdb.Files, er
 		eventbridge.Definition(),
 		files.Definition(),
 		httpapi.Definition(),
+		hubspot.Definition(),
 		kafka.Definition(),
 		mongodb.Definition(),
 		mysql.MariaDB(),

@@ -29,6 +29,8 @@ type ReceiverHarness struct {
 	Secret, Other string
 	// Connect makes the connection that holds the secret, which may be empty.
 	Connect func(secret string) json.RawMessage
+	// InApp says that what Connect and Overlap make is the credentials of the app (Definition.App) and no connection.
+	InApp bool
 	// Overlap makes a connection whose previous secret is valid until then; nil where the connector has no such thing.
 	Overlap func(secret, previous string, until time.Time) json.RawMessage
 	// Sign sets the headers that the app adds to authenticate the delivery, with one signature, as it does at that
@@ -103,13 +105,17 @@ func (l *receiverLog) String() string {
 }
 
 func (s *receiverSuite) config(connection json.RawMessage, now time.Time) connectors.Config {
-	return connectors.Config{
+	c := connectors.Config{
 		Settings: s.Settings, Connection: connection,
 		Env: connectors.Env{
 			Log: slog.New(slog.NewJSONHandler(&s.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 			Now: func() time.Time { return now },
 		},
 	}
+	if s.InApp {
+		c.Connection, c.App = nil, connection
+	}
+	return c
 }
 
 func (s *receiverSuite) open(t *testing.T, connection json.RawMessage, now time.Time) connectors.Receiver {

@@ -49,11 +49,15 @@ func (s *receiverSuite) testDefinition(t *testing.T) {
 	if def.Settings != nil {
 		receiverCheckSchema(t, "settings", def.Settings, s.Settings)
 	}
-	if def.Connection == nil {
+	holder := def.Connection
+	if s.InApp {
+		holder = def.App
+	}
+	if holder == nil {
 		t.Fatal("a receiver without a connection has no secret")
 	}
 	connection := s.Connect(s.Secret)
-	schema := receiverCheckSchema(t, "connection", def.Connection, connection)
+	schema := receiverCheckSchema(t, "connection", holder, connection)
 	var value any
 	if err := json.Unmarshal(connection, &value); err != nil {
 		t.Fatal(err)
@@ -64,9 +68,10 @@ func (s *receiverSuite) testDefinition(t *testing.T) {
 	if strings.Contains(string(s.Settings), s.Secret) {
 		t.Error("the settings, which stand in files, hold the secret")
 	}
+	unknown := s.config(connection, receiverNow)
+	unknown.Settings = receiverWithUnknown(t, s.Settings)
 	for name, c := range map[string]connectors.Config{
-		"settings":   {Settings: receiverWithUnknown(t, s.Settings), Connection: connection},
-		"connection": {Settings: s.Settings, Connection: receiverWithUnknown(t, connection)},
+		"settings": unknown, "connection": s.config(receiverWithUnknown(t, connection), receiverNow),
 	} {
 		if _, err := def.OpenSource(c); err == nil || !strings.Contains(err.Error(), "no_such_field") {
 			t.Errorf("%s with no_such_field: got %v, want an error that names it", name, err)

@@ -40,8 +40,11 @@ type SourceApp struct {
 	Change func() (key string, version int64)
 	// Late, where the app may index changes late, makes one that no query shows until release is called.
 	Late func() (key string, version int64, release func())
-	// Deliver, for a receiver, changes an object and returns the webhook that the app sends of it.
+	// Deliver, for a receiver, changes an object and returns the webhook that the app sends of it. Where the source completes webhooks, the
+	// completed records are what a poll must agree with.
 	Deliver func(t *testing.T) connectors.Delivery
+	// OneURL says that the app calls one URL only: subscribing another is refused as long as it has one.
+	OneURL bool
 }
 
 // TestSource proves that a source keeps the contract of connectors.Source and, where it is one, of connectors.Subscriber.
@@ -281,7 +284,16 @@ func testSubscriber(t *testing.T, app SourceApp) {
 	if len(first) == 0 {
 		t.Fatal("subscribing made nothing")
 	}
-	theirs := subscribe(other)
+	var theirs []string
+	if app.OneURL {
+		_, err := s.Subscribe(ctx, other)
+		wantKind(t, err, connectors.Invalid)
+		if err := s.Unsubscribe(ctx, other); err != nil {
+			t.Errorf("unsubscribing a URL that the app does not call: %v", err)
+		}
+	} else {
+		theirs = subscribe(other)
+	}
 	if again := subscribe(req); !slices.Equal(first, again) {
 		t.Errorf("subscribing again made %v of %v", again, first)
 	}
@@ -326,12 +338,20 @@ func testWebhookAgreesWithPoll(t *testing.T, app SourceApp) {
 	if len(got.Records) == 0 {
 		t.Fatal("the webhook holds no record")
 	}
+	if c, ok := receiver.(connectors.Completer); ok && c.Completes() {
+		if got.Records, err = c.Complete(t.Context(), got.Records); err != nil {
+			t.Fatalf("complete: %v", err)
+		}
+	}
 	r := read(t, app)
 	r.poll(nil)
 	for _, rec := range got.Records {
 		checkSourceRecord(t, rec)
 		if rec.Stream != app.Stream || rec.Key == "" || rec.Version == 0 {
 			t.Errorf("the webhook's record is %s %q version %d: it can't be recognised in a poll", rec.Stream, rec.Key, rec.Version)
+		}
+		if c, ok := receiver.(connectors.Completer); ok && c.Completes() && !r.seen[rec.ID] {
+			t.Errorf("key %s: the poll has no record of the ID that the completed webhook has (I1)", rec.Key)
 		}
 		if r.newest[rec.Key] != rec.Version {
 			t.Errorf("key %s: the webhook says version %d, the poll %d", rec.Key, rec.Version, r.newest[rec.Key])

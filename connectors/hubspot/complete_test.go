@@ -1,0 +1,158 @@
+package hubspot_test
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/tidwall/gjson"
+
+	"tributary/connectors"
+	"tributary/connectors/hubspot"
+	"tributary/connectors/hubspot/hubspottest"
+)
+
+func event(stream, key string, op connectors.Op, n int) connectors.Record {
+	return connectors.Record{ID: fmt.Sprint(key, "-", n), Stream: stream, Key: key, Op: op, Version: int64(n + 1), Data: []byte(`{"an":"event"}`)}
+}
+
+// A thousand events of 250 objects are three calls, and each object comes once, as a poll gives it.
+func TestEventsBecomeObjects(t *testing.T) {
+	t.Parallel()
+	a := newAccount(t, hubspottest.Options{})
+	a.fill("contacts", 250)
+	s := a.open(t, hubspot.Settings{Receive: "object"})
+	polled := map[string]connectors.Record{}
+	for _, r := range newReader(t, s, "contacts").poll() {
+		polled[r.Key] = r
+	}
+	before := a.Served("batch")
+	ids := a.IDs("contacts")
+	var events []connectors.Record
+	for i := range connectors.MaxComplete {
+		events = append(events, event("contacts", strconv.FormatInt(ids[i%250], 10), connectors.Upsert, i))
+	}
+	got, err := s.Complete(t.Context(), events)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if calls := a.Served("batch") - before; calls != 3 {
+		t.Errorf("%d calls for 250 objects", calls)
+	}
+	if len(got) != 250 {
+		t.Fatalf("%d records, want 250", len(got))
+	}
+	for _, r := range got {
+		want := polled[r.Key]
+		if r.ID != want.ID || r.Version != want.Version || string(r.Data) != string(want.Data) {
+			t.Errorf("%s: got %s version %d, a poll gave %s version %d", r.Key, r.Data, r.Version, want.Data, want.Version)
+		}
+	}
+}
+
+// What is no object, or is one no more, stays as it came, and what was merged comes as what it was merged into.
+func TestEventsThatStayAsTheyCame(t *testing.T) {
+	t.Parallel()
+	a := newAccount(t, hubspottest.Options{})
+	a.fill("contacts", 5)
+	ids := a.IDs("contacts")
+	key := func(i int) string { return strconv.FormatInt(ids[i], 10) }
+	a.Archive("contacts", ids[1])
+	a.Merge("contacts", ids[3], ids[2])
+	events := []connectors.Record{
+		event("contacts", key(0), connectors.Upsert, 0), event("contacts", key(0), connectors.Delete, 1), event("contacts", key(1), connectors.Upsert, 2),
+		event("contacts", key(2), connectors.Upsert, 3), event("contacts", "1/2/CONTACT_TO_COMPANY", connectors.Upsert, 4), event("contacts", "", connectors.Upsert, 5),
+	}
+	s := a.open(t, hubspot.Settings{Receive: "object"})
+	got, err := s.Complete(t.Context(), events)
+	if err != nil {
+		t.Fatal(err)
+	}
+	asItCame := func(e connectors.Record) bool {
+		return slices.ContainsFunc(got, func(r connectors.Record) bool { return r.ID == e.ID && string(r.Data) == string(e.Data) })
+	}
+	for i, want := range []bool{false, true, true, true, true, true} {
+		if asItCame(events[i]) != want {
+			t.Errorf("event %d as it came: %v, want %v", i, !want, want)
+		}
+	}
+	for _, i := range []int{0, 3} {
+		if !slices.ContainsFunc(got, func(r connectors.Record) bool { return r.Key == key(i) && gjson.GetBytes(r.Data, "id").Str == key(i) }) {
+			t.Errorf("object %d did not come", i)
+		}
+	}
+	if len(got) != 7 {
+		t.Errorf("%d records: %v", len(got), keys(got))
+	}
+}
+
+// A restored object wins against its delete, although it has not changed since.
+func TestARestoredObjectComesBack(t *testing.T) {
+	t.Parallel()
+	a := newAccount(t, hubspottest.Options{})
+	a.fill("contacts", 1)
+	id := a.IDs("contacts")[0]
+	s := a.open(t, hubspot.Settings{Receive: "object"})
+	subscribe(t, s, "contacts")
+	a.Archive("contacts", id)
+	a.advance(time.Minute)
+	a.Restore("contacts", id)
+	deliveries := a.Deliveries(0)
+	received, err := s.Receive(t.Context(), deliveries[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := s.Complete(t.Context(), received.Records)
+	if err != nil {
+		t.Fatal(err)
+	}
+	versions := map[connectors.Op]int64{}
+	for _, r := range got {
+		versions[r.Op] = r.Version
+		if r.Op == connectors.Upsert && !gjson.GetBytes(r.Data, "properties").Exists() {
+			t.Errorf("the restored object is %s", r.Data)
+		}
+	}
+	if len(got) != 2 || versions[connectors.Upsert] <= versions[connectors.Delete] {
+		t.Errorf("the versions are %v", versions)
+	}
+}
+
+func TestBlocksChooseWhatEventsBecome(t *testing.T) {
+	t.Parallel()
+	a := newAccount(t, hubspottest.Options{})
+	for receive, want := range map[string]bool{"": false, "event": false, "object": true} {
+		if got := a.open(t, hubspot.Settings{Receive: receive}).Completes(); got != want {
+			t.Errorf("receive %q completes: %v", receive, got)
+		}
+	}
+}
+
+// A failure makes all records come again; nothing is returned half done.
+func TestCompletingFails(t *testing.T) {
+	t.Parallel()
+	a := newAccount(t, hubspottest.Options{})
+	a.fill("contacts", 150)
+	s := a.open(t, hubspot.Settings{Receive: "object"})
+	calls := 0
+	a.Refuse(func(call string) *hubspottest.Refusal {
+		if call != "batch" {
+			return nil
+		}
+		if calls++; calls == 2 {
+			return hubspottest.TenSecondly()
+		}
+		return nil
+	})
+	var events []connectors.Record
+	for i, id := range a.IDs("contacts") {
+		events = append(events, event("contacts", strconv.FormatInt(id, 10), connectors.Upsert, i))
+	}
+	got, err := s.Complete(t.Context(), events)
+	wantKind(t, err, connectors.RateLimited)
+	if len(got) != 0 {
+		t.Errorf("%d records beside an error", len(got))
+	}
+}

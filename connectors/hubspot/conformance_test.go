@@ -1,0 +1,186 @@
+package hubspot_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+
+	"tributary/connectors"
+	"tributary/connectors/connectortest"
+	"tributary/connectors/hubspot"
+	"tributary/connectors/hubspot/hubspottest"
+)
+
+// clock is a time that moves only when it is told to.
+type clock struct {
+	mu sync.Mutex
+	at time.Time
+}
+
+func newClock() *clock { return &clock{at: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)} }
+
+func (c *clock) now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.at
+}
+
+func (c *clock) advance(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.at = c.at.Add(d)
+}
+
+// account is a stand-in behind the contract.
+type account struct {
+	*hubspottest.Server
+	*clock
+	contract *contract
+}
+
+func newAccount(t testing.TB, o hubspottest.Options) *account {
+	t.Helper()
+	c := newClock()
+	o.Now = c.now
+	s := hubspottest.New(o)
+	return &account{s, c, newContract(t, s)}
+}
+
+// fill makes n objects, an hour apart, the last one a day ago.
+func (a *account) fill(stream string, n int) {
+	for i := range n {
+		a.CreateAt(stream, map[string]string{"name": fmt.Sprint("object ", i), "firstname": fmt.Sprint("person ", i)}, a.now().Add(time.Duration(i-n-24)*time.Hour))
+	}
+}
+
+func raw(t testing.TB, v any) json.RawMessage {
+	t.Helper()
+	out, err := json.Marshal(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+func connection() hubspot.Connection {
+	return hubspot.Connection{PortalID: hubspottest.PortalID, AccessToken: hubspottest.AccessToken}
+}
+
+func app() hubspot.App {
+	return hubspot.App{
+		AppID: hubspottest.AppID, ClientID: hubspottest.ClientID, ClientSecret: hubspottest.ClientSecret, DeveloperAPIKey: hubspottest.DeveloperKey,
+	}
+}
+
+// source is all that the connector opens, with an account and an app.
+type source interface {
+	connectors.Source
+	connectors.Pacer
+	connectors.Receiver
+	connectors.Completer
+	connectors.Subscriber
+	connectors.Checker
+}
+
+func (a *account) open(t testing.TB, settings hubspot.Settings, streams ...string) source {
+	t.Helper()
+	v, err := hubspot.Definition().OpenSource(connectors.Config{
+		Settings: raw(t, settings), Connection: raw(t, connection()), App: raw(t, app()), Streams: streams,
+		Env: connectors.Env{Transport: a.contract, Now: a.now},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return v.(source)
+}
+
+// TestSource runs the conformance suite on streams of each shape: with all properties, with some, engagements and custom objects.
+func TestSource(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		stream   string
+		settings hubspot.Settings
+	}{
+		"contacts":                    {"contacts", hubspot.Settings{Receive: "object"}},
+		"contacts with few":           {"contacts", hubspot.Settings{Receive: "object", Properties: map[string][]string{"contacts": {"email"}}}},
+		"companies with small pages":  {"companies", hubspot.Settings{Receive: "object", PageSize: 3, Overlap: "30s"}},
+		"calls with frequent deletes": {"calls", hubspot.Settings{Receive: "object", Deletions: "1s"}},
+		"custom objects":              {"2-3465404", hubspot.Settings{}},
+		"custom objects by name":      {"p_car", hubspot.Settings{}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			connectortest.TestSource(t, connectortest.SourceHarness{Start: func(t *testing.T) connectortest.SourceApp {
+				return startApp(t, c.stream, c.settings)
+			}})
+		})
+	}
+}
+
+func startApp(t *testing.T, stream string, settings hubspot.Settings) connectortest.SourceApp {
+	a := newAccount(t, hubspottest.Options{})
+	a.fill(stream, 45)
+	conn := connection()
+	conn.RefreshToken = hubspottest.RefreshToken
+	changes := 0
+	change := func() (string, int64) {
+		a.advance(time.Second)
+		ids := a.IDs(stream)
+		id := ids[(changes*7)%len(ids)]
+		changes++
+		a.Update(stream, id, map[string]string{"email": fmt.Sprintf("%d@example.com", changes), "name": fmt.Sprint("changed ", changes)})
+		return strconv.FormatInt(id, 10), a.ChangedAt(stream, id).UnixMicro()
+	}
+	out := connectortest.SourceApp{
+		Transport: a.contract,
+		Open: func(env connectors.Env) (any, error) {
+			c := connectors.Config{Settings: raw(t, settings), Connection: raw(t, conn), App: raw(t, app()), Env: env}
+			return hubspot.Definition().OpenSource(c)
+		},
+		Now:     a.now,
+		Secrets: []string{conn.AccessToken, conn.RefreshToken, hubspottest.ClientSecret, hubspottest.DeveloperKey},
+		Stream:  stream,
+		Limit:   10,
+		Keys: func() (keys []string) {
+			for _, id := range a.IDs(stream) {
+				keys = append(keys, strconv.FormatInt(id, 10))
+			}
+			return keys
+		},
+		Change: change,
+		Late: func() (string, int64, func()) {
+			a.HoldIndex(stream, 1)
+			key, version := change()
+			return key, version, func() { a.ReleaseIndex(stream) }
+		},
+		OneURL: true,
+	}
+	if settings.Receive == "object" {
+		out.Deliver = func(t *testing.T) connectors.Delivery {
+			src := a.open(t, settings)
+			req := connectors.SubscribeRequest{URL: "https://receiver.example/apps/hubspot/default", Streams: []string{stream}}
+			if _, err := src.Subscribe(t.Context(), req); err != nil {
+				t.Fatal(err)
+			}
+			a.advance(time.Second)
+			a.Create(stream, map[string]string{"email": "new@example.com"})
+			got := a.Deliveries(0)
+			if len(got) != 1 {
+				t.Fatalf("%d deliveries of a new object", len(got))
+			}
+			return got[0]
+		}
+	}
+	if !slices.Contains([]string{"contacts", "companies", "calls"}, stream) {
+		out.Open = func(env connectors.Env) (any, error) {
+			c := connectors.Config{Settings: raw(t, settings), Connection: raw(t, conn), Env: env}
+			return hubspot.Definition().OpenSource(c)
+		}
+		out.Secrets = []string{conn.AccessToken, conn.RefreshToken}
+	}
+	return out
+}
