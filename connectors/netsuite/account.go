@@ -5,7 +5,7 @@ import "strings"
 const (
 	domain      = ".suitetalk.api.netsuite.com"
 	suiteqlPath = "services/rest/query/v1/suiteql"
-	tokenPath   = "services/rest/auth/oauth2/v1/token" // #nosec G101: a path
+	tokenPath   = "services/rest/auth/oauth2/v1/token"
 )
 
 // normalAccount takes what people copy: the ID in either spelling, of the account's page or of its URLs.
