@@ -11,6 +11,7 @@ import (
 	"tributary/connectors/kafka"
 	"tributary/connectors/mongodb"
 	"tributary/connectors/mysql"
+	"tributary/connectors/netsuite"
 	"tributary/connectors/object"
 	"tributary/connectors/postgres"
 	"tributary/connectors/pubsub"
@@ -32,6 +33,7 @@ func New(more ...connectors.Definition) (*connectors.Registry, *duckdb.Files, er
 		mongodb.Definition(),
 		mysql.MariaDB(),
 		mysql.Definition(),
+		netsuite.Definition(),
 		object.GCS(),
 		object.S3(),
 		postgres.Definition(),

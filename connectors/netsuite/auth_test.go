@@ -7,6 +7,7 @@ import (
 	"crypto/rsa"
 	"encoding/json"
 	"errors"
+	"net"
 	"strings"
 	"testing"
 	"time"
@@ -205,5 +206,33 @@ func TestAccount(t *testing.T) {
 	}
 	if got := of(json.RawMessage("[")); got != "" {
 		t.Errorf("an unreadable connection has the account %q", got)
+	}
+}
+
+// A proxy gets requests that are signed for the vendor's own host, from a client that goes nowhere inside without leave.
+func TestURL(t *testing.T) {
+	t.Parallel()
+	s := netsuitetest.New(t)
+	s.AddCustomers(t, 1)
+	s.Upload(netsuitetest.CertificateID, keys().ec.Public())
+	env := connectors.Env{Now: s.Now, Networks: []*net.IPNet{{IP: net.IPv4(127, 0, 0, 0), Mask: net.CIDRMask(8, 32)}}}
+	for name, conn := range map[string]netsuite.Connection{"token-based": tokenBased(), "client credentials": clientCredentials(t, keys().ec)} {
+		conn.URL = s.URL
+		if conn.PrivateKey != "" {
+			out, err := netsuite.Definition().Renewal.Renew(t.Context(), connectors.Config{Connection: raw(t, conn), Env: env})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if conn, err = connectors.Decode[netsuite.Connection](out); err != nil {
+				t.Fatal(err)
+			}
+		}
+		source, err := netsuite.Definition().OpenSource(connectors.Config{Connection: raw(t, conn), Env: env})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n := len(fetch(t, source.(connectors.Source), "customer", nil).Records); n != 1 {
+			t.Errorf("%s: %d records", name, n)
+		}
 	}
 }

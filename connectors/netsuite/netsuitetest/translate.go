@@ -114,7 +114,10 @@ func (p *parser) query() (string, *failure) {
 		if order, f = p.expression(); f != nil {
 			return "", f
 		}
-		order += ", RANDOM()"
+		// The column id of a table is another one in each row, and leaves nothing open.
+		if subquery || !strings.HasSuffix(order, " id") {
+			order += ", RANDOM()"
+		}
 	}
 	if subquery {
 		// Without a limit the engine would drop the order, which ROWNUM counts in.
