@@ -16,7 +16,7 @@ func normalAccount(s string) string {
 	return strings.ReplaceAll(s, "-", "_")
 }
 
-// hostOf is the account's own host: https://docs.oracle.com/en/cloud/saas/netsuite/ns-online-help/section_1540809536.html
+// hostOf is the account's own host: https://docs.oracle.com/en/cloud/saas/netsuite/ns-online-help/section_1546938065.html
 func hostOf(account string) string {
 	return strings.ToLower(strings.ReplaceAll(account, "_", "-")) + domain
 }

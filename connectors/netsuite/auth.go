@@ -44,7 +44,7 @@ func authorization(conn Connection, now func() time.Time) (authorize, error) {
 }
 
 // tokenBased signs with OAuth 1.0a (RFC 5849), HMAC-SHA256, as the vendor's token-based authentication wants it:
-// https://docs.oracle.com/en/cloud/saas/netsuite/ns-online-help/section_4389727047.html
+// https://docs.oracle.com/en/cloud/saas/netsuite/ns-online-help/section_157652573296.html
 type tokenBased struct {
 	conn Connection
 	now  func() time.Time

@@ -16,7 +16,7 @@ import (
 const minWait = 2 * time.Second
 
 // busy are the codes of an account or user that has as many requests under way as it may have, whatever the status.
-// https://docs.oracle.com/en/cloud/saas/netsuite/ns-online-help/section_1502141430.html
+// https://docs.oracle.com/en/cloud/saas/netsuite/ns-online-help/bridgehead_1525252812.html
 var busy = []string{"CONCURRENCY_LIMIT_EXCEEDED", "SSS_REQUEST_LIMIT_EXCEEDED", "REQUEST_LIMIT_EXCEEDED", "USER_REQUEST_LIMIT_EXCEEDED"}
 
 // refusal classifies an answer that is not 200 by its status, and where that says little by the error code.

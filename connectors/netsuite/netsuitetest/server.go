@@ -9,7 +9,7 @@
 //   - https://docs.oracle.com/en/cloud/saas/netsuite/ns-online-help/section_1500275531.html (requests at once)
 //   - https://docs.oracle.com/en/cloud/saas/netsuite/ns-online-help/section_162755359851.html (token endpoint)
 //   - https://docs.oracle.com/en/cloud/saas/netsuite/ns-online-help/section_162790605110.html (assertions)
-//   - https://docs.oracle.com/en/cloud/saas/netsuite/ns-online-help/section_4389727047.html (token-based authentication)
+//   - https://docs.oracle.com/en/cloud/saas/netsuite/ns-online-help/section_157652573296.html (token-based authentication)
 package netsuitetest
 
 import (
