@@ -88,3 +88,43 @@ func TestQuietDeletionsKeepTheOverlapShort(t *testing.T) {
 		}
 	}
 }
+
+// A deletion that comes again lies behind the overlap that was announced before, however new the changes are that came in between.
+func TestDeletionsThatComeAgainWereAnnounced(t *testing.T) {
+	t.Parallel()
+	s := netsuitetest.New(t)
+	s.AddCustomers(t, 3)
+	source := open(t, s, netsuite.Settings{})
+	var cursor []byte
+	var overlap time.Time
+	seen := map[string]bool{}
+	again := 0
+	poll := func() {
+		t.Helper()
+		for more := true; more; {
+			page := fetch(t, source, "customer", cursor)
+			for _, r := range page.Records {
+				if seen[r.ID] {
+					again++
+					if r.OccurredAt.Before(overlap) {
+						t.Errorf("the %s of %s at %s came again, before the overlap from %s", r.Op, r.Key, r.OccurredAt, overlap)
+					}
+				}
+				seen[r.ID] = true
+			}
+			if page.OverlapFrom.After(overlap) {
+				overlap = page.OverlapFrom
+			}
+			cursor, more = page.Cursor, page.More
+		}
+	}
+	poll()
+	s.Delete(t, "customer", 3, "customer", s.Now())
+	poll()
+	s.Advance(20 * time.Minute)
+	s.Put(t, "customer", 1, s.Now())
+	poll()
+	if again == 0 {
+		t.Error("nothing came again: the test proves nothing")
+	}
+}

@@ -68,3 +68,34 @@ func TestRowsThatLeaveASecondShiftNothing(t *testing.T) {
 		}
 	}
 }
+
+// A change is shown late while a poll goes on for longer than the overlap, always behind newer ones: the next poll has it.
+func TestALongPollMissesNoLateChange(t *testing.T) {
+	t.Parallel()
+	s := netsuitetest.New(t)
+	s.AddCustomers(t, 5)
+	source := open(t, s, netsuite.Settings{PageSize: 1, Overlap: "1m", Deletions: new(false)})
+	var cursor []byte
+	next := func() bool {
+		page := fetch(t, source, "customer", cursor)
+		cursor = page.Cursor
+		return page.More
+	}
+	next()
+	s.Advance(time.Second)
+	late := s.Now()
+	for id := range int64(4) {
+		s.Advance(time.Minute)
+		s.Put(t, "customer", id+2, s.Now())
+		next()
+	}
+	for next() {
+	}
+	s.Put(t, "customer", 1, late)
+	for _, r := range poll(t, source, "customer", &cursor) {
+		if r.Key == "1" && r.OccurredAt.Equal(late) {
+			return
+		}
+	}
+	t.Error("the late change is lost")
+}
