@@ -38,7 +38,8 @@ func (s *source) cursor(op string, req connectors.FetchRequest) (cursor, error) 
 	c := cursor{V: cursorVersion, Began: now.UnixMicro()}
 	if req.Cursor == nil {
 		since := req.Since
-		if !since.IsZero() {
+		// Nothing changed in NetSuite before 1970, and its dates do not go back to year 1.
+		if since.Unix() > 0 {
 			c.Changes.From = lowest(since, s.zone)
 		} else {
 			since = now.Add(-max(deletionsReach, s.overlap))

@@ -37,7 +37,7 @@ func (s *source) Fetch(ctx context.Context, req connectors.FetchRequest) (connec
 	if c.Deleting && st.deletions != nil {
 		r.table, r.operation, r.place = *st.deletions, connectors.Delete, c.Deletions
 	}
-	body, err := s.call(ctx, op, r.table.sql(r.place, s.zone, limit), limit)
+	body, err := s.call(ctx, op, r.table.sql(r.place, limit), limit)
 	if err != nil {
 		return connectors.Page{}, err
 	}

@@ -3,7 +3,6 @@ package netsuite
 import (
 	"fmt"
 	"strings"
-	"time"
 )
 
 // changedColumn is the column with the time of the change as text, which every query adds to what it selects.
@@ -18,15 +17,16 @@ type table struct {
 
 // sql is the query for the first rows behind a place, at most limit of them. It is cut to that by ROWNUM around the sorted rows, and sorted again
 // because nothing else promises an order: https://docs.oracle.com/en/cloud/saas/netsuite/ns-online-help/section_157960586441.html
-func (t table) sql(p place, zone *time.Location, limit int) string {
+func (t table) sql(p place, limit int) string {
 	wall := fmt.Sprintf("TO_CHAR(%s, '%s')", t.changed, format)
 	where := []string{t.changed + " IS NOT NULL"}
 	if t.filter != "" {
 		where = append(where, t.filter)
 	}
 	if p.At != "" {
-		// The first condition is for the database, which may have an index on the column; the others decide.
-		where = append(where, fmt.Sprintf("%s >= TO_DATE('%s', '%s')", t.changed, below(p.At, zone), format))
+		// The first condition is for the database, which may have an index on the column; the others decide. It reaches far back, because NetSuite
+		// does not say that it compares times in the zone in which it writes them.
+		where = append(where, fmt.Sprintf("%s >= TO_DATE('%s', '%s')", t.changed, below(p.At), format))
 		if p.ID == "" {
 			where = append(where, fmt.Sprintf("%s >= '%s'", wall, p.At))
 		} else {

@@ -59,11 +59,11 @@ func read(wall string, zone *time.Location) (reading, bool) {
 	return r, true
 }
 
-// below is a wall time that no instant at wall or after has fallen behind, whichever of two readings NetSuite takes.
-func below(wall string, zone *time.Location) string {
-	r, ok := read(wall, zone)
-	if !ok || !r.twice {
-		return wall
-	}
-	return time.UnixMicro(r.version).Add(-time.Second).In(zone).Format(layout)
+// apart is more than two zones, or two readings of one, can lie apart.
+const apart = 26 * time.Hour
+
+// below is a wall time before every instant at wall or after it, in whatever zone and pass of an hour it is taken for.
+func below(wall string) string {
+	t, _ := time.Parse(layout, wall)
+	return t.Add(-apart).Format(layout)
 }
