@@ -12,6 +12,7 @@ import (
 	"tributary/connectors/kafka"
 	"tributary/connectors/mongodb"
 	"tributary/connectors/mysql"
+	"tributary/connectors/netsuite"
 	"tributary/connectors/object"
 	"tributary/connectors/postgres"
 	"tributary/connectors/pubsub"
@@ -34,6 +35,7 @@ func New(more ...connectors.Definition) (*connectors.Registry, *duckdb.Files, er
 		mongodb.Definition(),
 		mysql.MariaDB(),
 		mysql.Definition(),
+		netsuite.Definition(),
 		object.GCS(),
 		object.S3(),
 		postgres.Definition(),
