@@ -6,10 +6,12 @@
 package shopify
 
 import (
+	"cmp"
 	"encoding/json"
 	"net/http"
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -22,6 +24,7 @@ type Settings struct {
 	APIVersion string `json:"api_version,omitempty" jsonschema:"description=Version of the Admin API: 2025-10 or later,default=2026-07"`
 	PageSize   int    `json:"page_size,omitempty" jsonschema:"description=Most records asked for at once. Shopify charges a query for every object it may return: larger pages may be refused as too costly,minimum=1,maximum=250"`
 	Overlap    string `json:"overlap,omitempty" jsonschema:"description=How far a poll reaches back before the newest change seen so that what Shopify indexes late is not missed (such as 2m),default=2m"`
+	Bulk       string `json:"bulk,omitempty" jsonschema:"description=Whether a first read uses Shopify's bulk operations: auto does so once it is large; never reads by pages; always starts with one. Fulfillments and refunds are always read by pages,enum=auto,enum=never,enum=always,default=auto"`
 }
 
 // Connection is what is stored for a shop.
@@ -101,7 +104,13 @@ type source struct {
 	secrets  []signingSecret
 	pageSize int // 0 = the stream's own
 	depth    int // how deep a query may be paged
-	overlap  time.Duration
+	version  string
+	bulk     bulkMode
+	// bulkAfter is how many records a first read has had by pages before a bulk operation takes over.
+	bulkAfter int
+	// ownURL says that the shop is called at the connection's admin_url.
+	ownURL  bool
+	overlap time.Duration
 	// streams are the ones that the block reads, nil where that is not known.
 	streams []string
 }
@@ -123,7 +132,7 @@ func open(c connectors.Config) (*source, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &source{shop: normalShop(conn.Shop), pageSize: settings.PageSize, depth: maxDepth, overlap: defaultOverlap, streams: c.Streams}
+	s := &source{shop: normalShop(conn.Shop), pageSize: settings.PageSize, depth: maxDepth, overlap: defaultOverlap, streams: c.Streams, bulkAfter: bulkAfter, ownURL: conn.AdminURL != ""}
 	// The domain decides who gets the token, so that nothing but the vendor's own passes.
 	if !shopDomain.MatchString(s.shop) {
 		return nil, connectors.Errorf(connectors.Invalid, op, "connection field shop: want the shop's own domain, such as example.myshopify.com")
@@ -139,13 +148,14 @@ func open(c connectors.Config) (*source, error) {
 			return nil, connectors.Errorf(connectors.Invalid, op, "settings field overlap: want a duration from 0s to 24h, such as 2m")
 		}
 	}
-	version := settings.APIVersion
-	if version == "" {
-		version = defaultVersion
+	if s.bulk = bulkMode(cmp.Or(settings.Bulk, string(bulkAuto))); !slices.Contains([]bulkMode{bulkAuto, bulkNever, bulkAlways}, s.bulk) {
+		return nil, connectors.Errorf(connectors.Invalid, op, "settings field bulk: want auto, never or always")
 	}
+	version := cmp.Or(settings.APIVersion, defaultVersion)
 	if !apiVersion.MatchString(version) || version < oldestVersion {
 		return nil, connectors.Errorf(connectors.Invalid, op, "settings field api_version: want %s or a later quarter, such as %s", oldestVersion, defaultVersion)
 	}
+	s.version = version
 	if s.secrets, err = signingSecrets(conn); err != nil {
 		return nil, err
 	}

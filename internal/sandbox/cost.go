@@ -95,6 +95,10 @@ func selectionCost(set ast.SelectionSet, vars map[string]any) (sum int) {
 		if len(f.SelectionSet) == 0 || f.Name == "pageInfo" {
 			continue
 		}
+		if ids, ok := f.ArgumentMap(vars)["ids"].([]any); ok {
+			sum += len(ids) * (1 + selectionCost(f.SelectionSet, vars))
+			continue
+		}
 		if !strings.HasSuffix(f.Definition.Type.Name(), "Connection") {
 			sum += 1 + selectionCost(f.SelectionSet, vars)
 			continue

@@ -22,6 +22,10 @@ const maxPage = 250
 
 // ServeHTTP answers POST /admin/api/{version}/graphql.json.
 func (s *Shop) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if file := filePath.FindStringSubmatch(r.URL.Path); file != nil {
+		s.serveFile(w, r, file[1])
+		return
+	}
 	m := adminPath.FindStringSubmatch(r.URL.Path)
 	if m == nil || r.Method != http.MethodPost {
 		writeJSON(w, http.StatusNotFound, map[string]any{"errors": "Not Found"})
@@ -43,7 +47,9 @@ func (s *Shop) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		writeJSON(w, http.StatusBadRequest, map[string]any{"errors": "Bad Request"})
 		return
 	}
-	writeJSON(w, http.StatusOK, s.query(req.Query, req.Variables))
+	// The date is the shop's own: a caller may tell its clock by it.
+	w.Header().Set("Date", s.options.Now().UTC().Format(http.TimeFormat))
+	writeJSON(w, http.StatusOK, s.query(call{version: m[1], host: r.Host, plain: r.TLS == nil}, req.Query, req.Variables))
 }
 
 type response struct {
@@ -57,7 +63,14 @@ type extensions struct {
 	Search []searchWarning `json:"search,omitempty"`
 }
 
-func (s *Shop) query(query string, variables map[string]any) response {
+// call is what a query's answer depends on besides its words.
+type call struct {
+	version string
+	host    string
+	plain   bool // no TLS
+}
+
+func (s *Shop) query(by call, query string, variables map[string]any) response {
 	op, vars, problems := parse(s.schema, query, variables)
 	if problems != nil {
 		return response{Errors: problems}
@@ -77,7 +90,7 @@ func (s *Shop) query(query string, variables map[string]any) response {
 		}
 	}
 	var a answer
-	a.run(op, vars, func(f *ast.Field, args map[string]any) (any, error) { return s.resolve(&a, f, args) })
+	a.run(op, vars, func(f *ast.Field, args map[string]any) (any, error) { return s.resolve(&a, by, f, args) })
 	left = s.bucket.refund(max(0, requested-a.cost))
 	return response{
 		Data: a.data.Bytes(), Errors: a.errors,
@@ -85,7 +98,7 @@ func (s *Shop) query(query string, variables map[string]any) response {
 	}
 }
 
-func (s *Shop) resolve(a *answer, f *ast.Field, args map[string]any) (any, error) {
+func (s *Shop) resolve(a *answer, by call, f *ast.Field, args map[string]any) (any, error) {
 	switch f.Name {
 	case "shop":
 		return fields{"id": gid("Shop", 548380009), "name": "Sandbox Shop", "myshopifyDomain": s.options.Domain, "currencyCode": currency}, nil
@@ -101,20 +114,64 @@ func (s *Shop) resolve(a *answer, f *ast.Field, args map[string]any) (any, error
 		return s.createSubscription(args)
 	case "webhookSubscriptionDelete":
 		return s.deleteSubscription(args)
-	case string(Customers), string(Orders), string(Products):
-		return s.list(a, Stream(f.Name), args)
+	case "bulkOperationRunQuery":
+		return s.runBulk(by, args)
+	case "bulkOperations":
+		return s.listBulk(by, args)
+	case "currentBulkOperation":
+		return s.currentBulk(by), nil
+	case "locations":
+		return s.listLocations(args)
+	case "node":
+		id, _ := args["id"].(string)
+		return s.byGID(by, id), nil
+	case "nodes":
+		ids, _ := args["ids"].([]any)
+		if len(ids) > maxPage {
+			return nil, &fault{"MAX_INPUT_SIZE_EXCEEDED", fmt.Sprintf("The input array size of %d is greater than the maximum allowed of %d.", len(ids), maxPage)}
+		}
+		out := make([]any, len(ids))
+		for i, id := range ids {
+			text, _ := id.(string)
+			out[i] = s.byGID(by, text)
+		}
+		return out, nil
+	}
+	if stream, ok := roots[f.Name]; ok {
+		return s.list(a, stream, f.Name, args)
 	}
 	return nil, &fault{message: "Field '" + f.Name + "' is not served by the sandbox shop"}
 }
 
-// granted says whether the app may read a stream; the right to write includes it.
-func (s *Shop) granted(stream Stream) bool {
-	return slices.Contains(s.options.Scopes, "read_"+string(stream)) || slices.Contains(s.options.Scopes, "write_"+string(stream))
+// roots are the fields that list a stream.
+var roots = map[string]Stream{
+	"customers": Customers, "orders": Orders, "products": Products, "productVariants": Variants, "inventoryItems": InventoryItems,
+	"draftOrders": DraftOrders, "collections": Collections, "abandonedCheckouts": Checkouts,
 }
 
-func (s *Shop) list(a *answer, stream Stream, args map[string]any) (any, error) {
+// rights are the scopes that a stream needs, to be read and to be told of by webhook, where they are not read_<stream>:
+// https://shopify.dev/docs/api/usage/access-scopes
+var rights = map[Stream][]string{
+	Variants: {"read_products"}, Collections: {"read_products"}, InventoryItems: {"read_inventory", "read_products"},
+	InventoryLevels: {"read_inventory"}, Fulfillments: {"read_fulfillments"}, Refunds: {"read_orders"}, Checkouts: {"read_orders"},
+}
+
+// granted says whether the app may read a stream; the right to write includes it.
+func (s *Shop) granted(stream Stream) bool {
+	any := rights[stream]
+	if any == nil {
+		any = []string{"read_" + string(stream)}
+	}
+	return slices.ContainsFunc(any, s.scope)
+}
+
+func (s *Shop) scope(right string) bool {
+	return slices.Contains(s.options.Scopes, right) || slices.Contains(s.options.Scopes, "write_"+strings.TrimPrefix(right, "read_"))
+}
+
+func (s *Shop) list(a *answer, stream Stream, field string, args map[string]any) (any, error) {
 	if !s.granted(stream) {
-		return nil, &fault{"ACCESS_DENIED", fmt.Sprintf("Access denied for %s field. Required access: `read_%s` access scope.", stream, stream)}
+		return nil, &fault{"ACCESS_DENIED", fmt.Sprintf("Access denied for %s field. Required access: `%s` access scope.", field, scopeOf(stream))}
 	}
 	first, after, err := paging(args)
 	if err != nil {
@@ -126,7 +183,7 @@ func (s *Shop) list(a *answer, stream Stream, args map[string]any) (any, error) 
 	search, _ := args["query"].(string)
 	f, warnings := parseSearch(search)
 	if warnings != nil {
-		warned := searchWarning{Path: []string{string(stream)}, Query: search}
+		warned := searchWarning{Path: []string{field}, Query: search}
 		for _, w := range warnings {
 			warned.Warnings = append(warned.Warnings, map[string]any{"field": "query", "message": w, "code": "invalid_field"})
 		}
@@ -135,7 +192,13 @@ func (s *Shop) list(a *answer, stream Stream, args map[string]any) (any, error) 
 	sortKey, _ := args["sortKey"].(string)
 
 	s.mu.Lock()
-	found, more := s.collections[stream].page(f, sortKey != "UPDATED_AT", after, first)
+	var found []place
+	var more bool
+	if c, ok := s.collections[stream]; ok {
+		found, more = c.page(f, sortKey != "UPDATED_AT", after, first)
+	} else {
+		found, more = pageOf(s.derived(stream), f, after.ID, first)
+	}
 	s.mu.Unlock()
 
 	c := connection{more: more}
@@ -149,6 +212,102 @@ func (s *Shop) list(a *answer, stream Stream, args map[string]any) (any, error) 
 		s.served[Served{stream, found[i].key(), sha256.Sum256(node)}] = struct{}{}
 	}
 	return c, nil
+}
+
+func scopeOf(stream Stream) string {
+	if any := rights[stream]; any != nil {
+		return any[0]
+	}
+	return "read_" + string(stream)
+}
+
+// listLocations gives each location all of the inventory levels that it has: the field's own arguments choose among them.
+func (s *Shop) listLocations(args map[string]any) (any, error) {
+	if !s.scope("read_locations") {
+		return nil, &fault{"ACCESS_DENIED", "Access denied for locations field. Required access: `read_locations` access scope."}
+	}
+	if sortKey, _ := args["sortKey"].(string); sortKey != "ID" {
+		return nil, &fault{"BAD_REQUEST", "The sandbox shop lists locations by ID only."}
+	}
+	first, after, err := paging(args)
+	if err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var c connection
+	levels := s.derived(InventoryLevels)
+	for _, w := range warehouses {
+		if w.id <= after.ID {
+			continue
+		}
+		if len(c.nodes) == first {
+			c.more = true
+			break
+		}
+		var here []place
+		for _, p := range levels {
+			if p.object.(levelOf).at.id == w.id {
+				here = append(here, p)
+			}
+		}
+		n := w.node()
+		n["inventoryLevels"] = chosen{here, s}
+		c.nodes = append(c.nodes, n)
+		c.cursors = append(c.cursors, encodeCursor(position{ID: w.id}))
+	}
+	return c, nil
+}
+
+// chosen is a connection within an object whose own arguments page and filter it.
+type chosen struct {
+	places []place
+	shop   *Shop
+}
+
+func (ch chosen) connection(args map[string]any) (connection, error) {
+	if !ch.shop.granted(InventoryLevels) {
+		return connection{}, &fault{"ACCESS_DENIED", "Access denied for inventoryLevels field. Required access: `read_inventory` access scope."}
+	}
+	first, after, err := paging(args)
+	if err != nil {
+		return connection{}, err
+	}
+	if after.Depth+first > ch.shop.options.Depth {
+		return connection{}, &fault{"BAD_REQUEST", fmt.Sprintf("Pagination is limited to %d objects; narrow the query.", ch.shop.options.Depth)}
+	}
+	search, _ := args["query"].(string)
+	f, warnings := parseSearch(search)
+	if warnings != nil {
+		return connection{}, &fault{"BAD_REQUEST", "inventoryLevels: " + warnings[0]}
+	}
+	found, more := pageOf(ch.places, f, after.ID, first)
+	c := connection{more: more}
+	for i, p := range found {
+		c.nodes = append(c.nodes, p.node())
+		c.cursors = append(c.cursors, encodeCursor(position{ID: p.key(), Depth: after.Depth + i + 1}))
+	}
+	return c, nil
+}
+
+// byGID finds what a global ID names; nil where there is nothing.
+func (s *Shop) byGID(by call, id string) any {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if op := s.bulk.byID(id); op != nil {
+		return s.bulkNode(by, op)
+	}
+	for kind, stream := range map[string]Stream{"Fulfillment": Fulfillments, "Refund": Refunds} {
+		if !strings.HasPrefix(id, "gid://shopify/"+kind+"/") {
+			continue
+		}
+		for _, p := range s.derived(stream) {
+			if gid(kind, p.key()) == id {
+				return p.node()
+			}
+		}
+	}
+	return nil
 }
 
 func paging(args map[string]any) (first int, after position, err error) {
