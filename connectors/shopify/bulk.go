@@ -76,11 +76,11 @@ func (r *reading) goesOnInBulk(c cursor) bool {
 }
 
 // cutAtSecond leaves a page at the beginning of its last second, so that a bulk operation that starts with this second reads nothing again.
-// before is the last change of the page before.
+// before is the last change of the page before; where that lies in the same second, there is no such place.
 func (c cursor) cutAtSecond(before time.Time, records []connectors.Record) (head []connectors.Record, rest cursor, ok bool) {
 	second := c.At.Truncate(time.Second)
 	i := slices.IndexFunc(records, func(rec connectors.Record) bool { return !rec.OccurredAt.Before(second) })
-	if i <= 0 || !before.Before(second) {
+	if i < 0 || !before.Before(second) {
 		return nil, c, false
 	}
 	c.From, c.After, c.Depth, c.Bulk = second, "", 0, &bulkCursor{}
@@ -250,9 +250,9 @@ func (r *reading) lookAtBulk(ctx context.Context, c cursor) (connectors.Page, er
 		size := op.Get("fileSize").Int()
 		switch {
 		case op.Get("url").Str == "" && op.Get("objectCount").Int() > 0: // its file has died already
-			return r.anotherBulk(c, 0)
+			return r.anotherBulk(c)
 		case op.Get("url").Str == "": // nothing was found: there is no file
-			return r.bulkRead(c, nil)
+			return r.bulkRead(c), nil
 		case size <= 0:
 			return connectors.Page{}, connectors.Errorf(connectors.Unavailable, r.op, "the bulk operation has a file without a size")
 		}
@@ -263,31 +263,34 @@ func (r *reading) lookAtBulk(ctx context.Context, c cursor) (connectors.Page, er
 			return connectors.Page{}, connectors.Errorf(connectors.Forbidden, r.op, "the bulk operation may not read this: grant the app %s",
 				strings.Join(r.stream.scopes, " and "))
 		}
-		if b.Failures++; op.Get("partialDataUrl").Str != "" && op.Get("fileSize").Int() > 0 {
+		if op.Get("partialDataUrl").Str != "" && op.Get("fileSize").Int() > 0 {
 			b.Size, b.Partial = op.Get("fileSize").Int(), true
 			return r.between(c, 0)
 		}
-		return r.anotherBulk(c, busyBulkWait)
+		return r.anotherBulk(c)
 	case "":
-		return r.anotherBulk(c, 0) // the operation is forgotten
+		return r.anotherBulk(c) // the operation is forgotten
 	default:
 		return connectors.Page{}, connectors.Errorf(connectors.Unavailable, r.op, "the bulk operation has the unknown status %s", connectors.Clip(status, 40))
 	}
 }
 
 // anotherBulk starts again behind what was read. That is known only where the IDs ascended: else all is read again.
-func (r *reading) anotherBulk(c cursor, wait time.Duration) (connectors.Page, error) {
+func (r *reading) anotherBulk(c cursor) (connectors.Page, error) {
 	b := *c.Bulk
 	if b.Rows > 0 && (b.Unordered || r.stream.way == ofLocations) {
 		return connectors.Page{}, connectors.Errorf(connectors.CursorExpired, r.op, "the bulk operation's file is gone before it was read, and its order is none to go on from")
 	}
 	c.AfterID = max(c.AfterID, b.LastID)
-	c.Bulk = &bulkCursor{Failures: b.Failures, Lost: b.ID, First: b.First}
-	if b.Failures < bulkFailures {
-		return r.between(c, wait)
+	c.Bulk = &bulkCursor{Lost: b.ID, First: b.First}
+	if b.Rows > 0 {
+		return r.between(c, 0)
 	}
-	// By pages, then, and in their own order: what a failed operation has left comes again.
-	page, err := r.between(c, wait)
+	if c.Bulk.Failures = b.Failures + 1; c.Bulk.Failures < bulkFailures {
+		return r.between(c, busyBulkWait)
+	}
+	// By pages, then, and in their own order: what a failed operation has left may come again.
+	page, err := r.between(c, busyBulkWait)
 	c.First, c.Bulk = false, nil
 	if r.stream.way == byUpdated {
 		c.AfterID = 0
@@ -297,8 +300,8 @@ func (r *reading) anotherBulk(c cursor, wait time.Duration) (connectors.Page, er
 }
 
 // bulkRead ends the first read: polling goes on from before the operation began.
-func (r *reading) bulkRead(c cursor, records []connectors.Record) (connectors.Page, error) {
+func (r *reading) bulkRead(c cursor) connectors.Page {
 	from := c.bulkOverlap(r.overlap)
 	next := cursor{V: cursorVersion, Floor: c.Floor, From: from, Newest: c.Bulk.First}
-	return connectors.Page{Records: records, Cursor: next.encode(), OverlapFrom: from}, nil
+	return connectors.Page{Cursor: next.encode(), OverlapFrom: from}
 }

@@ -41,7 +41,7 @@ func (r *reading) readBulk(ctx context.Context, c cursor) (connectors.Page, erro
 	}
 	where := op.Get(field).Str
 	if where == "" {
-		return r.anotherBulk(c, 0)
+		return r.anotherBulk(c)
 	}
 	limit := bulkPage
 	if r.limit > 0 {
@@ -53,7 +53,7 @@ func (r *reading) readBulk(ctx context.Context, c cursor) (connectors.Page, erro
 		case err != nil:
 			return connectors.Page{}, err
 		case gone:
-			return r.anotherBulk(c, 0)
+			return r.anotherBulk(c)
 		}
 		lines := &jsonl{reading: r, text: piece, last: b.Offset+int64(len(piece)) >= b.Size, partial: b.Partial, limit: limit}
 		if err := lines.read(); err != nil {
@@ -72,19 +72,16 @@ func (r *reading) readBulk(ctx context.Context, c cursor) (connectors.Page, erro
 			b.LastID = max(b.LastID, id)
 			c.Newest = later(c.Newest, lines.records[i].OccurredAt)
 		}
+		var page connectors.Page
 		switch {
-		case !lines.last || lines.used < len(piece):
-			if !(b.Partial && lines.last && lines.cut) {
-				return connectors.Page{Records: lines.records, Cursor: c.encode(), More: true, OverlapFrom: c.bulkOverlap(r.overlap), Calls: 1}, nil
-			}
-			fallthrough
+		case !lines.ended:
+			page = connectors.Page{Cursor: c.encode(), More: true, OverlapFrom: c.bulkOverlap(r.overlap)}
 		case b.Partial:
-			page, err := r.anotherBulk(c, busyBulkWait)
-			page.Records, page.Calls = lines.records, 1
-			return page, err
+			page, err = r.anotherBulk(c)
+		default:
+			page = r.bulkRead(c)
 		}
-		page, err := r.bulkRead(c, lines.records)
-		page.Calls = 1
+		page.Records, page.Calls = lines.records, 1
 		return page, err
 	}
 }
@@ -166,13 +163,13 @@ type jsonl struct {
 	*reading
 	text    []byte
 	last    bool // the file ends with the piece
-	partial bool // and may end within a line
+	partial bool // and may end anywhere
 	limit   int
 
 	records []connectors.Record
 	ids     []int64
 	used    int  // bytes of whole records
-	cut     bool // the file ends within a line
+	ended   bool // the file is read
 
 	parent   []byte // the line that waits for its children
 	parentID string
@@ -184,7 +181,7 @@ func (l *jsonl) read() error {
 		end := bytes.IndexByte(l.text[at:], '\n')
 		next := at + end + 1
 		if end < 0 {
-			if l.cut = l.partial && l.last; l.cut || !l.last {
+			if l.partial || !l.last {
 				break
 			}
 			end, next = len(l.text)-at, len(l.text) // the last line may lack its end
@@ -232,11 +229,11 @@ func (l *jsonl) read() error {
 			l.used = at
 		}
 	}
-	if l.last && !l.cut {
-		l.used = len(l.text)
-		return l.flush()
+	if l.ended = l.last; !l.last || l.partial { // of a file that ends anywhere, the last object may lack children
+		return nil
 	}
-	return nil
+	l.used = len(l.text)
+	return l.flush()
 }
 
 // flush makes a record of the line that waited.

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net/http"
 	"net/url"
 	"strings"
@@ -233,7 +234,7 @@ func refill(points, rate float64) time.Duration {
 	if !(seconds < connectors.MaxWait.Seconds()) {
 		return connectors.MaxWait
 	}
-	return max(time.Duration(seconds*float64(time.Second)), minWait)
+	return max(time.Duration(math.Ceil(seconds*1000))*time.Millisecond, minWait)
 }
 
 // pace is how long to wait before a query of the same cost, so that it is not refused. When the bucket holds too little for another it is left

@@ -38,6 +38,8 @@ type cursor struct {
 	Child    int64     `json:"child,omitempty"`
 	Location string    `json:"location,omitempty"`
 	To       time.Time `json:"to,omitzero"`
+	// Oldest is the first change seen in the window at this location.
+	Oldest time.Time `json:"oldest,omitzero"`
 	// Start is From of the whole poll, where From moves along within a location.
 	Start time.Time `json:"start,omitzero"`
 	// Bulk, while a bulk operation reads for us.

@@ -44,7 +44,7 @@ func (r *reading) pageOfLocations(ctx context.Context, c cursor) (connectors.Pag
 	a, err := r.ask(ctx, r.op, query, variables)
 	if errors.Is(err, errBadCursor) && c.After+c.Location != "" {
 		// The vendor forgot its own cursor: from the first location again, whose changes since From come again.
-		c.After, c.Depth, c.Location, c.To = "", 0, "", time.Time{}
+		c.After, c.Depth, c.Location, c.From, c.To, c.Oldest = "", 0, "", c.Start, time.Time{}, time.Time{}
 		return connectors.Page{Cursor: c.encode(), More: true, OverlapFrom: c.levelsAgain()}, nil
 	}
 	if err != nil {
@@ -65,6 +65,11 @@ func (r *reading) pageOfLocations(ctx context.Context, c cursor) (connectors.Pag
 		return connectors.Page{}, err
 	}
 	c.saw(levels.records, levels.ids)
+	for _, rec := range levels.records {
+		if c.Oldest.IsZero() || rec.OccurredAt.Before(c.Oldest) {
+			c.Oldest = rec.OccurredAt
+		}
+	}
 	next := locations.Get("pageInfo.endCursor").Str
 	switch {
 	case levels.more && (levels.end == "" || levels.end == c.After):
@@ -72,13 +77,17 @@ func (r *reading) pageOfLocations(ctx context.Context, c cursor) (connectors.Pag
 	case levels.more:
 		c.After, c.Depth = levels.end, c.Depth+len(levels.records)
 	case !c.To.IsZero(): // a part of the window is read; go on with the rest
-		c.After, c.Depth, c.From, c.To = "", 0, c.To, time.Time{}
+		width := c.To.Sub(later(c.From, earliest))
+		c.After, c.Depth, c.From, c.Oldest = "", 0, c.To, time.Time{}
+		if c.To = c.To.Add(2 * width); c.To.After(c.Began) {
+			c.To = time.Time{} // the last part has no end
+		}
 	case !locations.Get("pageInfo.hasNextPage").Bool():
 		return r.levelsRead(c, levels.records)
 	case next == "" || next == c.Location:
 		return connectors.Page{}, r.repeated()
 	default:
-		c.After, c.Depth, c.Location = "", 0, next
+		c.After, c.Depth, c.Location, c.Oldest = "", 0, next, time.Time{}
 		c.From = c.Start
 	}
 	return connectors.Page{Records: levels.records, Cursor: c.encode(), More: true, OverlapFrom: c.levelsAgain(), Wait: a.pace}, nil
@@ -97,15 +106,12 @@ func (c cursor) halve(now time.Time) (half cursor, ok bool) {
 	if to.IsZero() {
 		to = later(now, c.Newest).Add(time.Second).UTC().Truncate(time.Second)
 	}
-	from := c.From
-	if from.IsZero() {
-		from = earliest
-	}
+	from := later(later(c.From, earliest), c.Oldest.Truncate(time.Second))
 	middle := from.Add(to.Sub(from) / 2).Truncate(time.Second)
 	if !middle.After(from) {
 		return c, false
 	}
-	c.After, c.Depth, c.To = "", 0, middle
+	c.After, c.Depth, c.To, c.Oldest = "", 0, middle, time.Time{}
 	return c, true
 }
 

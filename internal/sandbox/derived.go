@@ -22,15 +22,8 @@ func (s *Shop) derived(stream Stream) (out []place) {
 		add := func(o object) { out = append(out, place{o, at.seq}) }
 		switch o := at.object.(type) {
 		case *order:
-			for _, p := range o.parcels {
-				if stream == Fulfillments {
-					add(parcelOf{o, p})
-				}
-			}
-			for _, r := range o.repayments {
-				if stream == Refunds {
-					add(repaymentOf{o, r})
-				}
+			for _, child := range childrenOf(o, stream) {
+				add(child)
 			}
 		case *product:
 			for i := range o.stock {
@@ -48,6 +41,21 @@ func (s *Shop) derived(stream Stream) (out []place) {
 		}
 	}
 	slices.SortFunc(out, func(a, b place) int { return cmp.Compare(a.key(), b.key()) })
+	return out
+}
+
+// childrenOf lists an order's fulfillments or refunds.
+func childrenOf(o object, stream Stream) (out []object) {
+	switch o := o.(*order); stream {
+	case Fulfillments:
+		for _, p := range o.parcels {
+			out = append(out, parcelOf{o, p})
+		}
+	case Refunds:
+		for _, r := range o.repayments {
+			out = append(out, repaymentOf{o, r})
+		}
+	}
 	return out
 }
 

@@ -148,7 +148,7 @@ func (s *Shop) Fulfill(orderID int64) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	id := s.nextChild()
+	id := s.nextChild(orderID)
 	p := parcel{id: id, created: at, updated: at, status: "success", tracking: fmt.Sprintf("TP%d", id)}
 	o.parcels = append(o.parcels[:len(o.parcels):len(o.parcels)], p)
 	o.fulfilled = true
@@ -184,7 +184,7 @@ func (s *Shop) Refund(orderID int64) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	r := repayment{id: s.nextChild(), created: at, note: `"broken" ☕`}
+	r := repayment{id: s.nextChild(orderID), created: at, note: `"broken" ☕`}
 	o.repayments = append(o.repayments[:len(o.repayments):len(o.repayments)], r)
 	o.financial = "refunded"
 	s.settleOrder(o)
@@ -208,8 +208,9 @@ func (s *Shop) settleOrder(o *order) {
 	s.announce(Orders, "updated", o.id, o.rest())
 }
 
-func (s *Shop) nextChild() int64 {
+func (s *Shop) nextChild(order int64) int64 {
 	s.lastChild += idStep
+	s.parents[s.lastChild] = order
 	return s.lastChild
 }
 

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/vektah/gqlparser/v2/ast"
@@ -290,20 +291,27 @@ func (ch chosen) connection(args map[string]any) (connection, error) {
 	return c, nil
 }
 
-// byGID finds what a global ID names; nil where there is nothing.
+// byGID finds what a global ID names; nil where there is nothing. The shop finds operations, fulfillments and refunds so.
 func (s *Shop) byGID(by call, id string) any {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if op := s.bulk.byID(id); op != nil {
 		return s.bulkNode(by, op)
 	}
-	for kind, stream := range map[string]Stream{"Fulfillment": Fulfillments, "Refund": Refunds} {
-		if !strings.HasPrefix(id, "gid://shopify/"+kind+"/") {
+	for _, stream := range []Stream{Fulfillments, Refunds} {
+		kind := map[Stream]string{Fulfillments: "Fulfillment", Refunds: "Refund"}[stream]
+		number, ok := strings.CutPrefix(id, "gid://shopify/"+kind+"/")
+		if !ok {
 			continue
 		}
-		for _, p := range s.derived(stream) {
-			if gid(kind, p.key()) == id {
-				return p.node()
+		n, _ := strconv.ParseInt(number, 10, 64)
+		p, ok := s.collections[Orders].get(s.parents[n])
+		if !ok {
+			return nil
+		}
+		for _, child := range childrenOf(p, stream) {
+			if child.key() == n {
+				return child.node()
 			}
 		}
 	}

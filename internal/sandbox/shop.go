@@ -102,7 +102,8 @@ type Shop struct {
 	hold        int
 	faults      Faults
 	served      map[Served]struct{}
-	lastChild   int64 // of fulfillments and refunds
+	lastChild   int64           // of fulfillments and refunds
+	parents     map[int64]int64 // their orders
 	bulk        bulkOperations
 }
 
@@ -153,6 +154,7 @@ func New(o Options) *Shop {
 		collections: make(map[Stream]*collection),
 		nextSub:     1_105_296_130_336,
 		served:      make(map[Served]struct{}),
+		parents:     make(map[int64]int64),
 	}
 	for i, stream := range kept {
 		s.collections[stream] = newCollection(7_845_692_539_040 + int64(i)*1_000_000_000)
