@@ -12,9 +12,6 @@ import (
 	"tributary/connectors"
 )
 
-// ordersAtOnce is how many orders are looked through for children; an order with its list of bare children costs two points.
-const ordersAtOnce = 100
-
 // child is a fulfillment or refund that changed.
 type child struct {
 	order, id int64
@@ -25,7 +22,7 @@ type child struct {
 // are looked through in the order of their IDs, and their children that changed since the poll's own beginning are read, whole, by their IDs.
 // An order that changed for another reason gives nothing again.
 func (r *reading) pageOfOrders(ctx context.Context, c cursor) (connectors.Page, error) {
-	variables := map[string]any{"first": min(ordersAtOnce, maxPage), "query": c.filter(), "sortKey": "ID"}
+	variables := map[string]any{"first": min(r.stream.orders, 10*r.size), "query": c.filter(), "sortKey": "ID"}
 	a, err := r.ask(ctx, r.op, r.stream.query(), variables)
 	if err != nil {
 		return connectors.Page{}, err

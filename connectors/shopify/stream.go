@@ -44,6 +44,8 @@ type stream struct {
 	// pageSize keeps a page below the 1,000 points that a query may cost, an object counting one and a connection two and its first:
 	// https://shopify.dev/docs/apps/build/apis/graphql-admin/rate-limits
 	pageSize int
+	// orders is how many orders are looked through at once for children; one with its list of bare children costs two points.
+	orders int
 	// topics are what webhooks say of it, as GraphQL spells them:
 	// https://shopify.dev/docs/api/admin-graphql/latest/enums/WebhookSubscriptionTopic
 	topics []string

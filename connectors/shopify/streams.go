@@ -110,6 +110,7 @@ var streams = []stream{
 			totalQuantity trackingInfo { company number url } location { id } order { id }`,
 		nested:   nested{"fulfillmentLineItems", 10, `id quantity lineItem { id }`},
 		pageSize: 35,
+		orders:   50, // most have one
 		topics:   []string{"FULFILLMENTS_CREATE", "FULFILLMENTS_UPDATE"},
 	},
 	{
@@ -123,6 +124,7 @@ var streams = []stream{
 			transactions(first: 5) { nodes { id kind status gateway processedAt amountSet ` + bag + ` } }`,
 		nested:   nested{"refundLineItems", 10, `quantity restockType lineItem { id } subtotalSet ` + bag + ` totalTaxSet ` + bag},
 		pageSize: 10,
+		orders:   100, // most have none
 		topics:   []string{"REFUNDS_CREATE"},
 	},
 	{

@@ -349,15 +349,17 @@ func (o *order) node() fields {
 			"originalUnitPriceSet": moneyBag(l.price),
 		}
 	}
-	parcels, repayments := make([]fields, len(o.parcels)), make([]fields, len(o.repayments))
-	for i, p := range o.parcels {
-		parcels[i] = parcelOf{o, p}.node()
-	}
-	for i, r := range o.repayments {
-		repayments[i] = repaymentOf{o, r}.node()
+	children := func(stream Stream) func() any {
+		return func() any {
+			var out []fields
+			for _, child := range childrenOf(o, stream) {
+				out = append(out, child.node())
+			}
+			return out
+		}
 	}
 	return fields{
-		"fulfillments": parcels, "refunds": repayments,
+		"fulfillments": children(Fulfillments), "refunds": children(Refunds),
 		"id": gid("Order", o.id), "legacyResourceId": fmt.Sprint(o.id), "createdAt": nodeTime(o.created), "updatedAt": nodeTime(o.updated),
 		"processedAt": nodeTime(o.created), "closedAt": nil, "cancelledAt": nil, "cancelReason": nil, "name": o.name(), "email": o.buyer.email,
 		"phone": nil, "note": o.note, "tags": []any{o.tags}, "test": false, "confirmed": true, "currencyCode": currency,

@@ -23,7 +23,7 @@ func loadSchema() *ast.Schema {
 	return gqlparser.MustLoadSchema(&ast.Source{Name: "schema.graphql", Input: schemaSource})
 }
 
-// fields is a GraphQL object as a map; a value is nil, a scalar, fields, a list of either, or a nested connection.
+// fields is a GraphQL object as a map; a value is nil, a scalar, fields, a list of either, a nested connection, or what makes one.
 type fields map[string]any
 
 // nested is a connection within an object: all of it, to be cut by the field's arguments.
@@ -167,6 +167,8 @@ func (a *answer) value(v any, f *ast.Field, vars map[string]any) {
 		a.data.WriteString("null")
 	case fields:
 		a.object(v, f, vars)
+	case func() any: // made when it is asked for
+		a.value(v(), f, vars)
 	case []any:
 		a.data.WriteByte('[')
 		for i, o := range v {
