@@ -77,6 +77,9 @@ type Budget struct {
 type Renewal struct {
 	// Due tells when the connection is to be renewed: well before its credentials expire. Zero: never.
 	Due func(connection json.RawMessage) time.Time
+	// Expires tells when the credentials stop working. Between Due and then others go on with them while one worker renews the connection;
+	// from then on everybody waits for it. Nil or zero: they have stopped when they are due. It is quick and does no I/O, as Due.
+	Expires func(connection json.RawMessage) time.Time
 	// Renew returns the whole connection with new credentials. Config has Connection, App and Env; Settings is nil. Its error is an *Error:
 	// Unauthorized when the user must connect the account again, Unavailable and RateLimited when it may work later.
 	Renew func(ctx context.Context, c Config) (json.RawMessage, error)
