@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"time"
 
@@ -13,11 +14,25 @@ import (
 // What the shell completes comes from the registry and the catalog; where there is none, from nothing.
 
 func (a *app) completeConnectors(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
-	reg, _, err := registry()
+	reg, _, err := a.registry()
 	if err != nil || len(args) > 0 {
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
 	return reg.Names(), cobra.ShellCompDirectiveNoFileComp
+}
+
+// completeConnections offers the connectors that have what the flags ask for.
+func (a *app) completeConnections(c *cobra.Command, args []string, prefix string) ([]string, cobra.ShellCompDirective) {
+	names, directive := a.completeConnectors(c, args, prefix)
+	reg, _, err := a.registry()
+	if err != nil {
+		return nil, directive
+	}
+	ofApp, _ := c.Flags().GetBool("app")
+	return slices.DeleteFunc(names, func(name string) bool {
+		d, err := reg.Lookup(name)
+		return err != nil || ofApp && d.App == nil || !ofApp && d.Connection == nil
+	}), directive
 }
 
 func (a *app) completeInstallations(c *cobra.Command, args []string, prefix string) ([]string, cobra.ShellCompDirective) {

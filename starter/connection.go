@@ -27,7 +27,8 @@ import (
 )
 
 const connectionHelp = `A connection is stored credentials for one connector, of a user or of the operator, who is you. Blocks that are hidden from
-users use the operator's. Connections are encrypted with the key file and never shown again.`
+users use the operator's. Some connectors need the credentials of the app that you have registered with the vendor besides: --app
+stores them once, under the name of the connections that belong to the app. Everything is encrypted with the key file and never shown again.`
 
 func (a *app) connection() *cobra.Command {
 	c := &cobra.Command{Use: "connection", Short: "Store, check and delete credentials", Long: connectionHelp}
@@ -37,31 +38,51 @@ func (a *app) connection() *cobra.Command {
 
 // connectionName says which connection is meant.
 type connectionName struct {
-	user     string
-	operator bool
-	name     string
+	ownerFlags
+	name string
+}
+
+// ownerFlags say whose it is.
+type ownerFlags struct {
+	user          string
+	operator, app bool
 }
 
 func (n *connectionName) flags(c *cobra.Command) {
 	c.Flags().StringVarP(&n.user, "user", "u", "", "the user whose connection it is")
 	c.Flags().BoolVar(&n.operator, "operator", false, "it is the operator's, for hidden blocks")
+	c.Flags().BoolVar(&n.app, "app", false, "it is the app's that is registered with the vendor, for all accounts that install it")
 	c.Flags().StringVar(&n.name, "name", block.DefaultConnection, "name, where there are several of one connector")
 }
 
-func (n *connectionName) owner() (string, error) {
+// owner is "" where nothing says whose.
+func (f ownerFlags) owner() (string, error) {
 	switch {
-	case n.user != "" && n.operator:
-		return "", usage("--user and --operator exclude each other: whose connection is it?")
-	case n.operator:
+	case f.user != "" && (f.operator || f.app), f.operator && f.app:
+		return "", usage("--user, --operator and --app exclude each other: whose connection is it?")
+	case f.operator:
 		return engine.Operator, nil
-	case n.user == "":
-		return "", usage("whose connection is it? Give --user USER, or --operator")
+	case f.app:
+		return engine.App, nil
+	case f.user == "":
+		return "", nil
 	}
-	return engine.User(n.user), checkIDPart("--user", n.user, true)
+	return engine.User(f.user), checkIDPart("--user", f.user, true)
+}
+
+func (n *connectionName) owner() (string, error) {
+	owner, err := n.ownerFlags.owner()
+	if err == nil && owner == "" {
+		err = usage("whose connection is it? Give --user USER, --operator or --app")
+	}
+	return owner, err
 }
 
 const connectionSetHelp = `set stores credentials as a JSON object. They come from a file, an environment variable or stdin, never from arguments,
 which others could see. Which fields there are: ` + "`starter connectors describe CONNECTOR`" + `.
+
+With --app they are those of the app that you have registered with the vendor, such as its client ID and secret. Connections of
+users and of the operator belong to the app of their own name.
 
 Setting a connection that exists replaces it; running installations use the new one from their next batch or poll on, and
 those that wait for reauthorization go on by themselves.`
@@ -71,15 +92,16 @@ func (a *app) connectionSet() *cobra.Command {
 	var file, env string
 	var generate bool
 	c := &cobra.Command{
-		Use:   "set CONNECTOR (--user USER | --operator) [--file FILE | --env VARIABLE]",
+		Use:   "set CONNECTOR (--user USER | --operator | --app) [--file FILE | --env VARIABLE]",
 		Short: "Store credentials",
 		Long:  connectionSetHelp,
 		Example: `  echo '{"shop": "example.myshopify.com", "access_token": "..."}' | starter connection set shopify --user ada
   starter connection set postgres --operator --file warehouse.json
   starter connection set shopify --user ada --env SHOPIFY_CONNECTION
+  starter connection set hubspot --app --file app.json           # the app's client ID and secret
   starter connection set datastream --operator --generate        # a new signing key and secret`,
 		Args:              cobra.ExactArgs(1),
-		ValidArgsFunction: a.completeConnectors,
+		ValidArgsFunction: a.completeConnections,
 		RunE: func(c *cobra.Command, args []string) error {
 			owner, err := n.owner()
 			if err != nil {
@@ -144,18 +166,24 @@ func (a *app) runConnectionSet(ctx context.Context, connector, owner, name strin
 	if err != nil {
 		return err
 	}
-	if def.Connection == nil {
+	what, like := "the connection", def.Connection
+	switch {
+	case owner == engine.App && def.App == nil:
+		return usage("%s has no credentials of an app: it needs the connections of its users, or the operator's, alone", connector)
+	case owner == engine.App:
+		what, like = "the app's credentials", def.App
+	case def.Connection == nil:
 		return usage("%s has no connection: there is nothing to store", connector)
 	}
 	secret, err := read()
 	if err != nil {
 		return err
 	}
-	if err := checkAgainst(def.Name, def.Connection, secret); err != nil {
+	if err := checkAgainst(def.Name, what, like, secret); err != nil {
 		return err
 	}
 	account := ""
-	if def.AccountOf != nil {
+	if def.AccountOf != nil && owner != engine.App {
 		account = def.AccountOf(json.RawMessage(secret))
 	}
 	version, err := s.Vault.Put(ctx, owner, def.Name, name, secret, account)
@@ -182,7 +210,8 @@ func ofAccount(account string) string {
 	return ", account " + account
 }
 
-// connectionChanged routes the account's webhooks to the installations that use the connection, and resumes those that wait for it.
+// connectionChanged routes the account's webhooks to the installations that use the connection, and resumes those that wait for it. Those of
+// an app's connections keep their accounts.
 func (s *session) connectionChanged(ctx context.Context, owner string, def connectors.Definition, name, account string) (resumed []string, err error) {
 	users, err := s.usersOf(ctx, owner, def.Name, name)
 	if err != nil || len(users) == 0 {
@@ -197,7 +226,7 @@ func (s *session) connectionChanged(ctx context.Context, owner string, def conne
 	var mu sync.Mutex
 	for _, u := range users {
 		g.Go(func() error {
-			if u.source && u.Account != account {
+			if u.source && u.Account != account && owner != engine.App {
 				if err := s.Catalog.SetAccount(ctx, u.Epoch, account); err != nil {
 					return err
 				}
@@ -231,7 +260,7 @@ type using struct {
 	source bool
 }
 
-// usersOf finds the installations whose running revision uses a connection.
+// usersOf finds the installations whose running revision uses a connection, or any that belongs to an app.
 func (s *session) usersOf(ctx context.Context, owner, connector, name string) ([]using, error) {
 	all, err := s.Catalog.Installations(ctx, catalog.Filter{})
 	if err != nil {
@@ -258,7 +287,7 @@ func (s *session) usersOf(ctx context.Context, owner, connector, name string) ([
 			if connection == "" {
 				connection = block.DefaultConnection
 			}
-			return c == connector && connection == name && block.Owner(hidden, i.User) == owner
+			return c == connector && connection == name && (owner == engine.App || block.Owner(hidden, i.User) == owner)
 		}
 		u := using{i, is(spec.Source.Connector, spec.Source.Connection, spec.Source.Hidden)}
 		uses := u.source
@@ -283,28 +312,23 @@ type connectionRow struct {
 }
 
 func (a *app) connectionList() *cobra.Command {
-	var user string
-	var operator bool
+	var f ownerFlags
 	c := &cobra.Command{
 		Use:     "list",
 		Short:   "List connections, without their secrets",
-		Example: "  starter connection list\n  starter connection list --user ada",
+		Example: "  starter connection list\n  starter connection list --user ada\n  starter connection list --app",
 		Args:    cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			owner := ""
-			switch {
-			case user != "" && operator:
-				return usage("--user and --operator exclude each other")
-			case operator:
-				owner = engine.Operator
-			case user != "":
-				owner = engine.User(user)
+			owner, err := f.owner()
+			if err != nil {
+				return err
 			}
 			return a.runConnectionList(c.Context(), owner)
 		},
 	}
-	c.Flags().StringVarP(&user, "user", "u", "", "only this user's")
-	c.Flags().BoolVar(&operator, "operator", false, "only the operator's")
+	c.Flags().StringVarP(&f.user, "user", "u", "", "only this user's")
+	c.Flags().BoolVar(&f.operator, "operator", false, "only the operator's")
+	c.Flags().BoolVar(&f.app, "app", false, "only those of apps")
 	return c
 }
 
@@ -339,14 +363,18 @@ func (a *app) connectionCheck() *cobra.Command {
 	var n connectionName
 	var settings string
 	c := &cobra.Command{
-		Use:   "check CONNECTOR (--user USER | --operator)",
+		Use:   "check CONNECTOR (--user USER | --operator | --app)",
 		Short: "Have a worker try a connection",
-		Long: `check has a worker open a connection and ask the app or the destination whether it works. It changes nothing. The secret stays
-where it is: the worker reads it itself. Some connectors can't be opened without a block's settings: --settings gives them.`,
+		Long: `check has a worker open a connection and ask the app or the destination whether it works. It changes nothing but a token that is
+due: that is renewed. The secret stays where it is: the worker reads it itself. Some connectors can't be opened without a block's
+settings: --settings gives them.
+
+With --app it opens what receives the app's webhooks. Whether the vendor accepts the app shows when a connection that belongs to it is
+checked.`,
 		Example: `  starter connection check shopify --user ada
   starter connection check datastream --operator --settings '{"url": "https://example.com/hook"}'`,
 		Args:              cobra.ExactArgs(1),
-		ValidArgsFunction: a.completeConnectors,
+		ValidArgsFunction: a.completeConnections,
 		RunE: func(c *cobra.Command, args []string) error {
 			owner, err := n.owner()
 			if err != nil {
@@ -427,13 +455,13 @@ func (a *app) connectionDelete() *cobra.Command {
 	var n connectionName
 	var force bool
 	c := &cobra.Command{
-		Use:   "delete CONNECTOR (--user USER | --operator)",
+		Use:   "delete CONNECTOR (--user USER | --operator | --app)",
 		Short: "Delete credentials",
-		Long: `delete forgets credentials. Installations that use them stop at their next batch or poll and say so, so a connection
-that is in use is deleted with --force only.`,
+		Long: `delete forgets credentials. Installations that use them, or whose connections belong to the app, stop at their next batch or poll
+and say so: what is in use is deleted with --force only.`,
 		Example:           "  starter connection delete shopify --user ada",
 		Args:              cobra.ExactArgs(1),
-		ValidArgsFunction: a.completeConnectors,
+		ValidArgsFunction: a.completeConnections,
 		RunE: func(c *cobra.Command, args []string) error {
 			owner, err := n.owner()
 			if err != nil {

@@ -56,7 +56,7 @@ func rowOf(d connectors.Definition) connectorRow {
 }
 
 func (a *app) runConnectorsList() error {
-	reg, _, err := registry()
+	reg, _, err := a.registry()
 	if err != nil {
 		return err
 	}
@@ -93,10 +93,11 @@ type described struct {
 	AppWide    bool                `json:"app_wide,omitempty"`
 	Settings   *jsonschema.Schema  `json:"settings,omitempty"`
 	Connection *jsonschema.Schema  `json:"connection,omitempty"`
+	App        *jsonschema.Schema  `json:"app,omitempty"`
 }
 
 func (a *app) runConnectorsDescribe(name string) error {
-	reg, _, err := registry()
+	reg, _, err := a.registry()
 	if err != nil {
 		return err
 	}
@@ -110,6 +111,9 @@ func (a *app) runConnectorsDescribe(name string) error {
 	}
 	if d.Connection != nil {
 		out.Connection = schemaOf(d.Connection)
+	}
+	if d.App != nil {
+		out.App = schemaOf(d.App)
 	}
 	return a.print(out, func(w io.Writer) { writeConnector(w, out, terminal.Width(a.out)) })
 }
@@ -145,6 +149,7 @@ func writeConnector(w io.Writer, d described, width int) {
 	}
 	writeFields(w, "Settings, in the integration file", d.Settings, width)
 	writeFields(w, "Connection, for `starter connection set "+d.Name+"`", d.Connection, width)
+	writeFields(w, "App that you have registered with the vendor, for `starter connection set "+d.Name+" --app`", d.App, width)
 }
 
 // writeFields lists the fields of a schema, those of objects within it by their path.

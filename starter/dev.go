@@ -52,7 +52,7 @@ func (a *app) runDev(ctx context.Context, o engine.DevOptions) error {
 	if err != nil {
 		return err
 	}
-	reg, files, err := registry()
+	reg, files, err := a.registry()
 	if err != nil {
 		return err
 	}

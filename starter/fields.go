@@ -23,11 +23,12 @@ func schemaOf(v any) *jsonschema.Schema {
 	return s
 }
 
-// checkAgainst checks a secret against the type of a connector's connection. Its errors name fields and repeat no value (I7).
-func checkAgainst(connector string, like any, secret []byte) error {
+// checkAgainst checks a secret against the type of a connector's connection or of an app's credentials, which what names. Its errors name
+// fields and repeat no value (I7).
+func checkAgainst(connector, what string, like any, secret []byte) error {
 	refuse := func(problems ...string) error {
-		return usage("the connection of %s:\n  %s\n`starter connectors describe %s` lists its fields; nothing was stored",
-			connector, strings.Join(problems, "\n  "), connector)
+		return usage("%s of %s:\n  %s\n`starter connectors describe %s` lists its fields; nothing was stored",
+			what, connector, strings.Join(problems, "\n  "), connector)
 	}
 	if len(bytes.TrimSpace(secret)) == 0 {
 		return refuse("it is empty; want a JSON object from --file, --env or stdin")

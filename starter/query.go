@@ -94,7 +94,7 @@ func (a *app) readRows(ctx context.Context, dir string, q engine.QueryRequest) (
 	} else if !errors.Is(err, engine.ErrNoDev) {
 		return engine.Rows{}, err
 	}
-	_, files, err := registry()
+	_, files, err := a.registry()
 	if err != nil {
 		return engine.Rows{}, err
 	}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"tributary/connectors"
 	"tributary/internal/terminal"
 )
 
@@ -18,6 +19,7 @@ type streams struct {
 	in       io.Reader
 	out, err io.Writer
 	getenv   func(string) string
+	more     []connectors.Definition // beside those that are built in
 }
 
 // app is one run of the command line.

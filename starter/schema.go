@@ -26,7 +26,7 @@ files with it. --check compares a file with it and ends with status 1 when the f
 }
 
 func (a *app) runSchema(check string) error {
-	reg, _, err := registry()
+	reg, _, err := a.registry()
 	if err != nil {
 		return err
 	}

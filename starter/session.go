@@ -28,7 +28,7 @@ type session struct {
 	client client.Client
 }
 
-func registry() (*connectors.Registry, *duckdb.Files, error) { return builtin.New() }
+func (a *app) registry() (*connectors.Registry, *duckdb.Files, error) { return builtin.New(a.more...) }
 
 // directory is where local state is.
 func (a *app) directory() string {
@@ -77,7 +77,7 @@ func (a *app) open(ctx context.Context) (*session, error) {
 			cfg.KeyFile = made
 		}
 	}
-	reg, files, err := registry()
+	reg, files, err := a.registry()
 	if err != nil {
 		return nil, err
 	}

@@ -9,14 +9,16 @@ import (
 	"strings"
 	"testing"
 
+	"tributary/connectors"
 	"tributary/internal/vault"
 )
 
 // shell runs command lines in an environment of their own.
 type shell struct {
 	*testing.T
-	env map[string]string
-	in  string
+	env  map[string]string
+	in   string
+	more []connectors.Definition
 }
 
 // place is a shell whose stores are in a temporary directory, with a key file.
@@ -48,7 +50,7 @@ func (s *shell) run(args ...string) result {
 func (s *shell) runContext(ctx context.Context, args ...string) result {
 	s.Helper()
 	var out, errs bytes.Buffer
-	code := run(ctx, args, streams{in: strings.NewReader(s.in), out: &out, err: &errs, getenv: func(name string) string { return s.env[name] }})
+	code := run(ctx, args, streams{in: strings.NewReader(s.in), out: &out, err: &errs, getenv: func(name string) string { return s.env[name] }, more: s.more})
 	return result{code, out.String(), errs.String()}
 }
 

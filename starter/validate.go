@@ -32,7 +32,7 @@ type validated struct {
 }
 
 func (a *app) runValidate(files []string) error {
-	reg, _, err := registry()
+	reg, _, err := a.registry()
 	if err != nil {
 		return err
 	}

@@ -157,7 +157,8 @@ func parse(body []byte, asked time.Time) (Token, bool) {
 	}
 	answer := gjson.ParseBytes(body)
 	access, refresh := answer.Get("access_token"), answer.Get("refresh_token")
-	if !answer.IsObject() || !isToken(access) || refresh.Exists() && refresh.Type != gjson.Null && refresh.Str != "" && !isToken(refresh) {
+	rotated := refresh.Exists() && refresh.Type != gjson.Null && refresh.Raw != `""`
+	if !answer.IsObject() || !isToken(access) || rotated && !isToken(refresh) {
 		return Token{}, false
 	}
 	life := defaultLifetime

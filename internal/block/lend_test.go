@@ -3,12 +3,20 @@ package block
 import (
 	"context"
 	"testing"
+	"time"
 
 	"tributary/connectors"
 	"tributary/internal/integration"
+	"tributary/internal/vault"
 )
 
 const MaxPooled = maxPooled
+
+// RenewLease is how long a worker that died at a renewal keeps others off.
+const RenewLease = renewLease
+
+// SetPatience shortens how long a renewal is waited for.
+func (o *Opener) SetPatience(d time.Duration) { o.patience = d }
 
 type silent struct{ closed int }
 
@@ -30,11 +38,11 @@ func TestOlderReaderGetsNewerConnection(t *testing.T) {
 	o := New(nil, nil, nil, connectors.Env{})
 	defer o.Close()
 	key := poolKey{"flow", 1, "out", "operator"}
-	newer, _, err := o.lend(key, 2, integration.Destination{}, def, connectors.Config{})
+	newer, _, err := o.lend(key, credentials{conn: vault.Connection{Version: 2}}, integration.Destination{}, def, connectors.Config{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	older, old, err := o.lend(key, 1, integration.Destination{}, def, connectors.Config{})
+	older, old, err := o.lend(key, credentials{conn: vault.Connection{Version: 1}}, integration.Destination{}, def, connectors.Config{})
 	if err != nil {
 		t.Fatal(err)
 	}

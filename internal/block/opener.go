@@ -3,10 +3,12 @@
 package block
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"sync"
+	"time"
 
 	"tributary/connectors"
 	"tributary/internal/catalog"
@@ -21,10 +23,17 @@ type Opener struct {
 	vault    *vault.Vault
 	env      connectors.Env
 
-	mu     sync.Mutex
-	specs  map[specKey]integration.Spec
-	pool   map[poolKey]*pooled
-	closed bool
+	// life ends with Close, which waits for renewing.
+	life     context.Context
+	end      context.CancelFunc
+	renewing sync.WaitGroup
+	patience time.Duration // renewPatience; tests have less
+
+	mu       sync.Mutex
+	specs    map[specKey]integration.Spec
+	pool     map[poolKey]*pooled
+	renewals map[connectionKey]*renewal
+	closed   bool
 }
 
 type specKey struct {
@@ -34,9 +43,10 @@ type specKey struct {
 
 // New makes an Opener; Close ends what it holds open.
 func New(r *connectors.Registry, c *catalog.Catalog, v *vault.Vault, env connectors.Env) *Opener {
+	life, end := context.WithCancel(context.Background())
 	return &Opener{
-		registry: r, catalog: c, vault: v, env: env,
-		specs: make(map[specKey]integration.Spec), pool: make(map[poolKey]*pooled),
+		registry: r, catalog: c, vault: v, env: env, life: life, end: end, patience: renewPatience,
+		specs: make(map[specKey]integration.Spec), pool: make(map[poolKey]*pooled), renewals: make(map[connectionKey]*renewal),
 	}
 }
 
@@ -81,6 +91,18 @@ type Source struct {
 
 // Source opens the source block of a definition for a user.
 func (o *Opener) Source(ctx context.Context, name string, revision int, user string) (Source, error) {
+	return o.source(ctx, name, revision, user, o.connection)
+}
+
+// Receiver opens it to take webhooks, with the connection as it is stored: what authenticates a webhook does not expire, and a webhook must
+// not wait for an app to answer, or be refused because the app refuses a token.
+func (o *Opener) Receiver(ctx context.Context, name string, revision int, user string) (Source, error) {
+	return o.source(ctx, name, revision, user, o.asStored)
+}
+
+type reading func(ctx context.Context, def connectors.Definition, owner, name string) (credentials, error)
+
+func (o *Opener) source(ctx context.Context, name string, revision int, user string, read reading) (Source, error) {
 	spec, err := o.Spec(ctx, name, revision)
 	if err != nil {
 		return Source{}, err
@@ -94,12 +116,12 @@ func (o *Opener) Source(ctx context.Context, name string, revision int, user str
 		return Source{}, connectors.Errorf(connectors.Invalid, "open source", "%s is no source", b.Connector)
 	}
 	owner := Owner(b.Hidden, user)
-	conn, err := o.connection(ctx, def, owner, b.Connection)
+	cred, err := read(ctx, def, owner, b.Connection)
 	if err != nil {
 		return Source{}, err
 	}
-	s := Source{Definition: def, Spec: spec, Version: conn.Version}
-	err = s.open(connectors.Config{Settings: b.Settings, Connection: conn.Secret, Operator: owner == vault.Operator,
+	s := Source{Definition: def, Spec: spec, Version: cred.conn.Version}
+	err = s.open(connectors.Config{Settings: b.Settings, Connection: cred.conn.Secret, App: cred.app.Secret, Operator: owner == vault.Operator,
 		Streams: b.Streams, Env: o.envFor(def.Name)})
 	if err != nil {
 		return Source{}, connectors.AsError("open source "+b.Connector, err)
@@ -107,9 +129,30 @@ func (o *Opener) Source(ctx context.Context, name string, revision int, user str
 	return s, nil
 }
 
+// AppReceiver opens an app-wide connector for the webhooks of an app, which the credentials of that name authenticate: no account's are
+// needed. An unknown connector, and one without such credentials, is NotFound.
+func (o *Opener) AppReceiver(ctx context.Context, connector, name string) (any, error) {
+	def, err := o.registry.Lookup(connector)
+	if err != nil || !def.AppWide || def.OpenSource == nil {
+		return nil, connectors.Errorf(connectors.NotFound, "", "there is no app-wide connector of that name")
+	}
+	app, err := o.app(ctx, def, name)
+	if err != nil {
+		return nil, err
+	}
+	if def.App != nil && app.Secret == nil {
+		return nil, connectors.Errorf(connectors.NotFound, "", "there are no such credentials of an app")
+	}
+	s := Source{Definition: def}
+	if err := s.open(connectors.Config{Settings: json.RawMessage(`{}`), App: app.Secret, Env: o.envFor(def.Name)}); err != nil {
+		return nil, connectors.AsError("open "+connector, err)
+	}
+	return s.Value, nil
+}
+
 func (s *Source) open(cfg connectors.Config) (err error) {
 	defer Guard(s.Definition.Name, &err)
-	if s.Value, err = s.Definition.OpenSource(cfg); err == nil && s.Definition.AccountOf != nil {
+	if s.Value, err = s.Definition.OpenSource(cfg); err == nil && s.Definition.AccountOf != nil && cfg.Connection != nil {
 		s.Account = s.Definition.AccountOf(cfg.Connection)
 	}
 	return err
@@ -123,24 +166,49 @@ func Owner(hidden bool, user string) string {
 	return vault.User(user)
 }
 
-// connection reads a block's credentials; a connector without any has none.
-func (o *Opener) connection(ctx context.Context, def connectors.Definition, owner, name string) (vault.Connection, error) {
-	if def.Connection == nil {
+// credentials are what a block is opened with: the connection, and those of the app that it belongs to.
+type credentials struct{ conn, app vault.Connection }
+
+// connection reads a block's credentials, and has them renewed where they are due; a connector without any has none.
+func (o *Opener) connection(ctx context.Context, def connectors.Definition, owner, name string) (credentials, error) {
+	return o.current(ctx, def, owner, name, false)
+}
+
+func (o *Opener) current(ctx context.Context, def connectors.Definition, owner, name string, wait bool) (credentials, error) {
+	cred, err := o.asStored(ctx, def, owner, name)
+	if err == nil && def.Connection != nil {
+		cred.conn, err = o.renewed(ctx, def, connectionKey{owner, def.Name, named(name)}, cred.conn, cred.app, wait)
+	}
+	return cred, err
+}
+
+// asStored reads a block's credentials, which may have expired.
+func (o *Opener) asStored(ctx context.Context, def connectors.Definition, owner, name string) (cred credentials, err error) {
+	if def.Connection != nil {
+		if cred.conn, err = o.stored(ctx, connectionKey{owner, def.Name, named(name)}); err != nil {
+			return cred, err
+		}
+	}
+	cred.app, err = o.app(ctx, def, name)
+	return cred, err
+}
+
+// app reads the credentials of the app that connections of that name belong to; none where the operator has stored none.
+func (o *Opener) app(ctx context.Context, def connectors.Definition, name string) (vault.Connection, error) {
+	if def.App == nil {
 		return vault.Connection{}, nil
 	}
-	if name == "" {
-		name = DefaultConnection
+	app, err := o.vault.Get(ctx, vault.App, def.Name, named(name))
+	switch {
+	case errors.Is(err, catalog.ErrNotFound):
+		return vault.Connection{}, nil
+	case err != nil:
+		return vault.Connection{}, unavailable("read the app's credentials", err)
 	}
-	conn, err := o.vault.Get(ctx, owner, def.Name, name)
-	if errors.Is(err, catalog.ErrNotFound) {
-		return conn, connectors.Errorf(connectors.Unauthorized, "open "+def.Name,
-			"there is no connection %q of %s for %s; set it with `starter connection set`", name, owner, def.Name)
-	}
-	if err != nil {
-		return conn, unavailable("read connection", err)
-	}
-	return conn, nil
+	return app, nil
 }
+
+func named(connection string) string { return cmp.Or(connection, DefaultConnection) }
 
 // DefaultConnection is the name of a connection that a block names none for.
 const DefaultConnection = "default"
@@ -151,21 +219,30 @@ func (o *Opener) envFor(name string) connectors.Env {
 	return env
 }
 
-// CheckConnection opens a stored connection by itself and asks the connector whether it works, with a block's settings or, as far as
-// it can tell so, without any.
+// CheckConnection opens a stored connection, or an app's credentials, by itself and asks the connector whether it works, with a block's
+// settings or, as far as it can tell so, without any. A connection that is due is renewed first. An app's credentials are opened as for its
+// webhooks.
 func (o *Opener) CheckConnection(ctx context.Context, owner, connector, name string, settings json.RawMessage) error {
 	def, err := o.registry.Lookup(connector)
 	if err != nil {
 		return err
 	}
-	conn, err := o.connection(ctx, def, owner, name)
+	cfg := connectors.Config{Settings: settings, Layout: connectors.LayoutRaw, Operator: owner == vault.Operator, Env: o.envFor(def.Name)}
+	if len(settings) == 0 {
+		cfg.Settings = json.RawMessage(`{}`)
+	}
+	if owner == vault.App {
+		v, err := o.AppReceiver(ctx, connector, name)
+		if err != nil {
+			return err
+		}
+		return check(ctx, connector, v)
+	}
+	cred, err := o.current(ctx, def, owner, name, true)
 	if err != nil {
 		return err
 	}
-	if len(settings) == 0 {
-		settings = json.RawMessage(`{}`)
-	}
-	cfg := connectors.Config{Settings: settings, Connection: conn.Secret, Operator: owner == vault.Operator, Layout: connectors.LayoutRaw, Env: o.envFor(def.Name)}
+	cfg.Connection, cfg.App = cred.conn.Secret, cred.app.Secret
 	if def.OpenSource != nil {
 		s := Source{Definition: def}
 		if err := s.open(cfg); err != nil {

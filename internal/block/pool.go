@@ -25,6 +25,7 @@ type pooled struct {
 	destination connectors.Destination
 	program     *integration.Program
 	version     int64 // of the connection; it only grows
+	app         int64 // that of the app's credentials
 	users       int
 	stale       bool
 	closing     sync.Once
@@ -79,7 +80,7 @@ func (o *Opener) Lane(ctx context.Context, name string, revision int, user, lane
 		return nil, connectors.Errorf(connectors.Invalid, "open destination", "%s is no destination", b.Connector)
 	}
 	owner := Owner(b.Hidden, user)
-	conn, err := o.connection(ctx, def, owner, b.Connection)
+	cred, err := o.connection(ctx, def, owner, b.Connection)
 	if err != nil {
 		return nil, err
 	}
@@ -91,9 +92,9 @@ func (o *Opener) Lane(ctx context.Context, name string, revision int, user, lane
 	if layout == "" {
 		layout = connectors.LayoutRaw
 	}
-	cfg := connectors.Config{Settings: b.Settings, Connection: conn.Secret, Operator: owner == vault.Operator,
+	cfg := connectors.Config{Settings: b.Settings, Connection: cred.conn.Secret, App: cred.app.Secret, Operator: owner == vault.Operator,
 		Mode: mode, Layout: layout, Schema: b.Schema, Env: o.envFor(def.Name)}
-	p, old, err := o.lend(poolKey{name, revision, lane, owner}, conn.Version, b, def, cfg)
+	p, old, err := o.lend(poolKey{name, revision, lane, owner}, cred, b, def, cfg)
 	// Outside the lock: a destination that is slow to close delays no other (I11).
 	for _, x := range old {
 		x.shut()
@@ -108,16 +109,17 @@ func (o *Opener) Lane(ctx context.Context, name string, revision int, user, lane
 }
 
 // lend finds or opens a destination and counts its user. What it displaced and nobody uses is the caller's to close.
-func (o *Opener) lend(key poolKey, version int64, b integration.Destination, def connectors.Definition, cfg connectors.Config) (p *pooled, old []*pooled, err error) {
+func (o *Opener) lend(key poolKey, cred credentials, b integration.Destination, def connectors.Definition, cfg connectors.Config) (p *pooled, old []*pooled, err error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.closed {
-		return nil, nil, connectors.Errorf(connectors.Unavailable, "open destination", "this worker is stopping")
+		return nil, nil, stopping("open destination")
 	}
 	p = o.pool[key]
 	// Who read the connection before it was rotated gets the newer one.
-	if p == nil || p.version < version {
-		fresh := &pooled{connector: def.Name, log: cfg.Env.Log, version: version}
+	version, app := cred.conn.Version, cred.app.Version
+	if p == nil || p.version < version || p.version == version && p.app != app {
+		fresh := &pooled{connector: def.Name, log: cfg.Env.Log, version: version, app: app}
 		if fresh.program, err = integration.Compile(b); err != nil {
 			return nil, nil, connectors.AsError("compile "+key.lane, err)
 		}
@@ -169,7 +171,8 @@ func (o *Opener) evict(old []*pooled) []*pooled {
 	return old
 }
 
-// Close closes every destination; writes under way fail, and nothing is opened any more.
+// Close closes every destination; writes under way fail, and nothing is opened any more. A renewal that has begun ends before: it is
+// waited for as long as it may take.
 func (o *Opener) Close() {
 	o.mu.Lock()
 	o.closed = true
@@ -180,9 +183,11 @@ func (o *Opener) Close() {
 		all = append(all, p)
 	}
 	o.mu.Unlock()
+	o.end()
 	for _, p := range all {
 		p.shut()
 	}
+	o.renewing.Wait()
 }
 
 func (p *pooled) open(def connectors.Definition, cfg connectors.Config) (err error) {

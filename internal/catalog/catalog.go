@@ -22,6 +22,8 @@ var (
 	ErrInactive = errors.New("is not active")
 	// ErrEnded: the epoch has ended, and that is final.
 	ErrEnded = errors.New("has ended")
+	// ErrChanged: what was to be replaced is no longer there as it was read.
+	ErrChanged = errors.New("has changed")
 	// ErrOtherStore: the catalog belongs to another store than the one at hand.
 	ErrOtherStore = errors.New("belongs to another")
 )

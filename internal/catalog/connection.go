@@ -37,6 +37,26 @@ func (c *Catalog) PutConnection(ctx context.Context, n Connection) (int64, error
 	return version, nil
 }
 
+// ReplaceConnection puts another ciphertext where the connection still has n.Version, keeps its account, and returns the new version;
+// ErrChanged where somebody set or deleted the connection since.
+func (c *Catalog) ReplaceConnection(ctx context.Context, n Connection) (int64, error) {
+	now := micros(time.Now())
+	var version int64
+	err := c.transact(ctx, func(tx *sql.Tx) error {
+		return tx.QueryRowContext(ctx, `UPDATE connections SET ciphertext = $5, updated_at = $6,
+		version = CASE WHEN $6 > version THEN $6 ELSE version + 1 END
+		WHERE owner = $1 AND connector = $2 AND name = $3 AND version = $4
+		RETURNING version`, n.Owner, n.Connector, n.Name, n.Version, n.Ciphertext, now).Scan(&version)
+	})
+	if errors.Is(err, sql.ErrNoRows) {
+		err = ErrChanged
+	}
+	if err != nil {
+		return 0, fmt.Errorf("replace connection %s of %s for %s: %w", n.Name, n.Owner, n.Connector, err)
+	}
+	return version, nil
+}
+
 const selectConnection = `SELECT owner, connector, name, account, ciphertext, version, updated_at FROM connections `
 
 // Connection returns a connection; ErrNotFound.
@@ -58,6 +78,20 @@ func (c *Catalog) Connections(ctx context.Context, owner string) ([]Connection, 
 	all, err := collect(rows, err, scanConnection)
 	if err != nil {
 		return nil, fmt.Errorf("connections: %w", err)
+	}
+	return all, nil
+}
+
+// IdleConnections names the connections of a connector that nobody has set or replaced since then, without their ciphertexts.
+func (c *Catalog) IdleConnections(ctx context.Context, connector string, since time.Time) ([]Connection, error) {
+	rows, err := c.read.QueryContext(ctx, `SELECT owner, name FROM connections WHERE connector = $1 AND updated_at < $2 ORDER BY updated_at`,
+		connector, micros(since))
+	all, err := collect(rows, err, func(r row) (Connection, error) {
+		n := Connection{Connector: connector}
+		return n, r.Scan(&n.Owner, &n.Name)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("idle connections of %s: %w", connector, err)
 	}
 	return all, nil
 }

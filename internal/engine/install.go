@@ -240,8 +240,9 @@ func (e *Engine) Save(ctx context.Context, spec integration.Spec) (int, error) {
 	return e.Catalog.SaveIntegration(ctx, spec.Defaults(e.Registry))
 }
 
-// Operator and User name the owners of connections.
+// Operator, App and User name the owners of connections.
 var (
 	Operator = vault.Operator
+	App      = vault.App
 	User     = vault.User
 )

@@ -12,7 +12,6 @@ import (
 
 	"tributary/connectors"
 	"tributary/connectors/datastream"
-	"tributary/internal/block"
 	"tributary/internal/catalog"
 	"tributary/internal/journal"
 	"tributary/internal/receiver"
@@ -106,7 +105,7 @@ func (r *Receiver) Stop(ctx context.Context) error {
 type opener struct{ e *Engine }
 
 func (o opener) Receiver(ctx context.Context, in catalog.Installation) (connectors.Receiver, []string, error) {
-	s, err := o.e.Blocks.Source(ctx, in.Integration, in.Revision, in.User)
+	s, err := o.e.Blocks.Receiver(ctx, in.Integration, in.Revision, in.User)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -118,21 +117,7 @@ func (o opener) Receiver(ctx context.Context, in catalog.Installation) (connecto
 }
 
 func (o opener) AppReceiver(ctx context.Context, connector, connection string) (connectors.Receiver, error) {
-	def, err := o.e.Registry.Lookup(connector)
-	if err != nil || !def.AppWide || def.OpenSource == nil {
-		return nil, connectors.Errorf(connectors.NotFound, "", "there is no app-wide connector of that name")
-	}
-	if connection == "" {
-		connection = block.DefaultConnection
-	}
-	conn, err := o.e.Vault.Get(ctx, vault.Operator, connector, connection)
-	if errors.Is(err, catalog.ErrNotFound) {
-		return nil, connectors.Errorf(connectors.NotFound, "", "there is no such connection")
-	}
-	if err != nil {
-		return nil, err
-	}
-	v, err := def.OpenSource(connectors.Config{Settings: json.RawMessage(`{}`), Connection: conn.Secret, Env: o.e.env})
+	v, err := o.e.Blocks.AppReceiver(ctx, connector, connection)
 	if err != nil {
 		return nil, err
 	}

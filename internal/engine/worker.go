@@ -89,7 +89,8 @@ const (
 	endedKeep = 30 * 24 * time.Hour
 )
 
-// sweep deletes, now and then and on one worker at a time, the segments that nobody needs (I12). It never asks workflows.
+// sweep deletes, now and then and on one worker at a time, the segments that nobody needs (I12), and keeps connections alive that nobody uses.
+// It never asks workflows.
 func (e *Engine) sweep(ctx context.Context) {
 	t := time.NewTicker(sweepEvery)
 	defer t.Stop()
@@ -110,6 +111,11 @@ func (e *Engine) sweep(ctx context.Context) {
 		} else if n > 0 {
 			e.Log.Info("swept segments", "deleted", n)
 		}
+		kctx, cancel := context.WithTimeout(ctx, sweepEvery/4)
+		if err := e.Blocks.KeepAlive(kctx); err != nil && ctx.Err() == nil {
+			e.Log.Warn("keep connections alive", "error", err)
+		}
+		cancel()
 	}
 }
 

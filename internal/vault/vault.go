@@ -20,6 +20,9 @@ import (
 // Operator owns the connections of hidden blocks.
 const Operator = "operator"
 
+// App owns the credentials of the apps that the operator has registered with vendors.
+const App = "app"
+
 // User is the owner of the connections of the user with that ID.
 func User(id string) string { return userPrefix + id }
 
@@ -67,20 +70,39 @@ func Open(c *catalog.Catalog, keyFile string) (*Vault, error) {
 
 // Put encrypts and stores a connection's secret, a JSON object, and returns the connection's new version.
 func (v *Vault) Put(ctx context.Context, owner, connector, name string, secret json.RawMessage, account string) (int64, error) {
-	if err := checkNames(owner, connector, name); err != nil {
-		return 0, err
-	}
-	var fields map[string]json.RawMessage
-	if json.Unmarshal(secret, &fields) != nil || fields == nil {
-		return 0, fmt.Errorf("put connection %s of %s for %s: the secret is not a JSON object", name, owner, connector)
-	}
-	ciphertext, err := v.keys.Load().aead.Encrypt(secret, connectionContext(owner, connector, name))
+	ciphertext, err := v.encrypt(owner, connector, name, secret)
 	if err != nil {
-		return 0, fmt.Errorf("put connection %s of %s for %s: %w", name, owner, connector, err)
+		return 0, err
 	}
 	return v.catalog.PutConnection(ctx, catalog.Connection{
 		Owner: owner, Connector: connector, Name: name, Account: account, Ciphertext: ciphertext,
 	})
+}
+
+// Replace is Put where the connection still has that version, and keeps its account; catalog.ErrChanged.
+func (v *Vault) Replace(ctx context.Context, owner, connector, name string, version int64, secret json.RawMessage) (int64, error) {
+	ciphertext, err := v.encrypt(owner, connector, name, secret)
+	if err != nil {
+		return 0, err
+	}
+	return v.catalog.ReplaceConnection(ctx, catalog.Connection{
+		Owner: owner, Connector: connector, Name: name, Version: version, Ciphertext: ciphertext,
+	})
+}
+
+func (v *Vault) encrypt(owner, connector, name string, secret json.RawMessage) ([]byte, error) {
+	if err := checkNames(owner, connector, name); err != nil {
+		return nil, err
+	}
+	var fields map[string]json.RawMessage
+	if json.Unmarshal(secret, &fields) != nil || fields == nil {
+		return nil, fmt.Errorf("put connection %s of %s for %s: the secret is not a JSON object", name, owner, connector)
+	}
+	ciphertext, err := v.keys.Load().aead.Encrypt(secret, connectionContext(owner, connector, name))
+	if err != nil {
+		return nil, fmt.Errorf("put connection %s of %s for %s: %w", name, owner, connector, err)
+	}
+	return ciphertext, nil
 }
 
 // Get finds a connection and decrypts it; catalog.ErrNotFound.
@@ -139,8 +161,8 @@ func (v *Vault) decrypt(ciphertext, authenticated []byte) ([]byte, error) {
 func checkNames(owner, connector, name string) error {
 	id, isUser := strings.CutPrefix(owner, userPrefix)
 	switch {
-	case owner != Operator && (!isUser || id == ""):
-		return fmt.Errorf("put connection: owner %q: want %q or %q with the user's ID", owner, Operator, userPrefix)
+	case owner != Operator && owner != App && (!isUser || id == ""):
+		return fmt.Errorf("put connection: owner %q: want %q, %q or %q with the user's ID", owner, Operator, App, userPrefix)
 	case connector == "" || name == "":
 		return errors.New("put connection: a connector and a name are needed")
 	}

@@ -77,6 +77,34 @@ func TestPutAndGet(t *testing.T) {
 	}
 }
 
+// Replace puts a new secret in place of the version that was read, and nothing in place of another.
+func TestReplace(t *testing.T) {
+	t.Parallel()
+	v, c, _ := open(t)
+	read, err := v.Put(t.Context(), vault.App, "crm", "default", json.RawMessage(`{"n":1}`), "portal-1")
+	must(t, err)
+	for _, secret := range []string{``, `null`, `"canary"`, `{"token": canary}`} {
+		_, err := v.Replace(t.Context(), vault.App, "crm", "default", read, json.RawMessage(secret))
+		wantText(t, err, "not a JSON object")
+	}
+	second, err := v.Replace(t.Context(), vault.App, "crm", "default", read, json.RawMessage(`{"n":2}`))
+	must(t, err)
+	_, err = v.Replace(t.Context(), vault.App, "crm", "default", read, json.RawMessage(`{"n":3}`))
+	if !errors.Is(err, catalog.ErrChanged) {
+		t.Errorf("replacing a version that is gone: %v", err)
+	}
+	got, err := v.Get(t.Context(), vault.App, "crm", "default")
+	must(t, err)
+	if string(got.Secret) != `{"n":2}` || got.Version != second || got.Account != "portal-1" {
+		t.Errorf("got %s, %+v", got.Secret, got)
+	}
+	stored, err := c.Connection(t.Context(), vault.App, "crm", "default")
+	must(t, err)
+	if bytes.Contains(stored.Ciphertext, []byte(`"n"`)) {
+		t.Error("it is in the clear")
+	}
+}
+
 func TestPutRefuses(t *testing.T) {
 	t.Parallel()
 	v, c, _ := open(t)
