@@ -39,7 +39,7 @@ type client struct {
 
 func newClient(endpoint *url.URL, conn Connection, h *http.Client, now func() time.Time) *client {
 	c := &client{endpoint: endpoint, token: conn.AccessToken, http: h, now: now}
-	for _, secret := range []string{conn.AccessToken, conn.ClientSecret, conn.PreviousClientSecret} {
+	for _, secret := range []string{conn.AccessToken, conn.RefreshToken, conn.ClientSecret, conn.PreviousClientSecret} {
 		if secret != "" {
 			c.secrets = append(c.secrets, secret)
 		}

@@ -2,7 +2,6 @@ package sandbox
 
 import (
 	"crypto/sha256"
-	"crypto/subtle"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
@@ -27,13 +26,17 @@ func (s *Shop) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.serveFile(w, r, file[1])
 		return
 	}
+	if r.URL.Path == "/admin/oauth/access_token" {
+		s.serveToken(w, r)
+		return
+	}
 	m := adminPath.FindStringSubmatch(r.URL.Path)
 	if m == nil || r.Method != http.MethodPost {
 		writeJSON(w, http.StatusNotFound, map[string]any{"errors": "Not Found"})
 		return
 	}
 	w.Header().Set("X-Shopify-API-Version", m[1])
-	if subtle.ConstantTimeCompare([]byte(r.Header.Get("X-Shopify-Access-Token")), []byte(s.options.AccessToken)) != 1 {
+	if !s.accepts(r.Header.Get("X-Shopify-Access-Token")) {
 		writeJSON(w, http.StatusUnauthorized, map[string]any{"errors": "[API] Invalid API key or access token (unrecognized login or wrong password)"})
 		return
 	}

@@ -54,6 +54,10 @@ type Options struct {
 	// AccessToken is what a caller must send, ClientSecret what webhooks are signed with; empty = "shpat_sandbox",
 	// "shpss_sandbox".
 	AccessToken, ClientSecret string
+	// ClientID names the app; empty = "sandbox-app". Expiring gives AccessToken an hour and a refresh token, and Elsewhere says that the shop is not one
+	// of the app's own organization, which may not use the client credentials grant.
+	ClientID            string
+	Expiring, Elsewhere bool
 	// Scopes are the app's access scopes; nil = those of all that the shop has.
 	Scopes []string
 	// Customers, Orders and Products are how many of each there are at the start, made before webhooks begin.
@@ -105,6 +109,7 @@ type Shop struct {
 	lastChild   int64           // of fulfillments and refunds
 	parents     map[int64]int64 // their orders
 	bulk        bulkOperations
+	tokens      tokens
 }
 
 var _ http.Handler = (*Shop)(nil)
@@ -119,6 +124,9 @@ func New(o Options) *Shop {
 	}
 	if o.ClientSecret == "" {
 		o.ClientSecret = "shpss_sandbox"
+	}
+	if o.ClientID == "" {
+		o.ClientID = "sandbox-app"
 	}
 	if o.Scopes == nil {
 		o.Scopes = []string{
@@ -155,11 +163,15 @@ func New(o Options) *Shop {
 		nextSub:     1_105_296_130_336,
 		served:      make(map[Served]struct{}),
 		parents:     make(map[int64]int64),
+		tokens:      tokens{ends: make(map[string]time.Time)},
 	}
 	for i, stream := range kept {
 		s.collections[stream] = newCollection(7_845_692_539_040 + int64(i)*1_000_000_000)
 	}
 	s.lastChild = 5_212_334_080_000
+	if o.Expiring {
+		s.grant(o.AccessToken, true)
+	}
 	s.bucket = newBucket(o.Throttle, o.Now)
 	s.fill(map[Stream]int{
 		Customers: o.Customers, Orders: o.Orders, Products: o.Products,
@@ -185,6 +197,9 @@ func (s *Shop) ClientSecret() string {
 	defer s.mu.Unlock()
 	return s.secret
 }
+
+// ClientID names the app.
+func (s *Shop) ClientID() string { return s.options.ClientID }
 
 // RotateSecret signs later changes with another secret.
 func (s *Shop) RotateSecret(secret string) {
