@@ -3,11 +3,11 @@ package shopify
 import (
 	"bytes"
 	"context"
+	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/url"
-	"strconv"
-	"strings"
 
 	"github.com/tidwall/gjson"
 
@@ -48,14 +48,16 @@ func (r *reading) readBulk(ctx context.Context, c cursor) (connectors.Page, erro
 		limit = r.limit
 	}
 	for size := pieceSize(b, limit); ; size = min(size*4, maxPiece) {
-		piece, gone, err := r.piece(ctx, where, b.Offset, min(size, b.Size-b.Offset))
+		piece, last, err := r.piece(ctx, where, b.Offset, size)
 		switch {
+		case errors.Is(err, errFileGone):
+			return r.anotherBulk(c)
 		case err != nil:
 			return connectors.Page{}, err
-		case gone:
-			return r.anotherBulk(c)
+		case last && b.Offset+int64(len(piece)) < b.Size:
+			return connectors.Page{}, connectors.Errorf(connectors.Unavailable, r.op, "the bulk operation's file ends before the end that Shopify tells")
 		}
-		lines := &jsonl{reading: r, text: piece, last: b.Offset+int64(len(piece)) >= b.Size, partial: b.Partial, limit: limit}
+		lines := &jsonl{reading: r, text: piece, last: last, partial: b.Partial, limit: limit}
 		if err := lines.read(); err != nil {
 			return connectors.Page{}, err
 		}
@@ -95,8 +97,11 @@ func pieceSize(b *bulkCursor, limit int) int64 {
 	return min(max(each*int64(limit)*5/4, minPiece), maxPiece)
 }
 
-// piece reads bytes of the file; gone says that the file is no more. The storage is another company's: it gets no token of the shop.
-func (r *reading) piece(ctx context.Context, where string, offset, size int64) (text []byte, gone bool, err error) {
+// errFileGone says that the file is no more, or its signature.
+var errFileGone = errors.New("the file is gone")
+
+// piece reads bytes of the file, and says whether it ends with them. The storage is another company's: it gets no token of the shop.
+func (r *reading) piece(ctx context.Context, where string, offset, size int64) (text []byte, last bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	u, err := url.Parse(where)
@@ -108,37 +113,46 @@ func (r *reading) piece(ctx context.Context, where string, offset, size int64) (
 		return nil, false, connectors.Errorf(connectors.Invalid, r.op, "the bulk operation's file has no usable URL")
 	}
 	// With a Range the transport asks for no compression, of which no piece could be read alone.
-	req.Header.Set("Range", "bytes="+strconv.FormatInt(offset, 10)+"-"+strconv.FormatInt(offset+size-1, 10))
+	req.Header.Set("Range", fmt.Sprintf("bytes=%d-%d", offset, offset+size-1))
 	res, err := r.http.Do(req)
 	if err != nil {
 		return nil, false, outbound.AsError(r.op, err)
 	}
 	defer res.Body.Close()
+	total := int64(-1)
 	switch code := res.StatusCode; {
 	case code == http.StatusPartialContent:
-		if !strings.HasPrefix(res.Header.Get("Content-Range"), "bytes "+strconv.FormatInt(offset, 10)+"-") {
+		var from, to int64
+		if n, _ := fmt.Sscanf(res.Header.Get("Content-Range"), "bytes %d-%d/%d", &from, &to, &total); n < 2 || from != offset {
 			return nil, false, connectors.Errorf(connectors.Unavailable, r.op, "the storage answers with another piece of the file")
 		}
 	case code == http.StatusOK: // it knows no pieces
 		if _, err := io.CopyN(io.Discard, res.Body, offset); err != nil {
 			return nil, false, outbound.AsError(r.op, err)
 		}
+	case code == http.StatusRequestedRangeNotSatisfiable: // all was read
+		return nil, true, nil
 	case code == http.StatusBadRequest, code == http.StatusForbidden, code == http.StatusNotFound, code == http.StatusGone:
-		return nil, true, nil // the signature has expired, or the file
-	case code == http.StatusTooManyRequests:
-		e := connectors.Errorf(connectors.RateLimited, r.op, "HTTP 429: the storage of bulk operations is asked too often")
-		e.Wait = max(outbound.RetryAfter(res.Header.Get("Retry-After"), r.now()), minWait)
-		return nil, false, e
+		return nil, false, errFileGone
 	default:
 		e := connectors.Errorf(connectors.Unavailable, r.op, "HTTP %d: the storage of bulk operations is not available now", code)
 		e.Wait = outbound.RetryAfter(res.Header.Get("Retry-After"), r.now())
+		if code == http.StatusTooManyRequests {
+			e.Kind, e.Wait = connectors.RateLimited, max(e.Wait, minWait)
+		}
 		return nil, false, e
 	}
-	text = make([]byte, size)
-	if _, err := io.ReadFull(res.Body, text); err != nil {
+	text, err = io.ReadAll(io.LimitReader(res.Body, size+1))
+	if err != nil {
 		return nil, false, outbound.AsError(r.op, err)
 	}
-	return text, false, nil
+	if last = int64(len(text)) <= size; !last {
+		text = text[:size]
+	}
+	if total >= 0 {
+		last = offset+int64(len(text)) >= total
+	}
+	return text, last, nil
 }
 
 // files says whether Shopify keeps files there.

@@ -242,7 +242,11 @@ func TestStorageErrors(t *testing.T) {
 			w.Header().Set("Content-Range", "bytes 5-104/105")
 			w.WriteHeader(206)
 		}, connectors.Unavailable},
-		"no pieces":          {func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(whole)) }, ""},
+		"no pieces": {func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(whole)) }, ""},
+		"more than was said": {func(w http.ResponseWriter, _ *http.Request) {
+			_, _ = w.Write([]byte(strings.Replace(whole, "xxx", strings.Repeat("y", 50), 1)))
+		}, ""},
+		"all was read":       {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(416) }, connectors.Unavailable},
 		"a page of the host": {func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(strings.Repeat("<p>", 50))) }, connectors.Unavailable},
 	} {
 		src, cursor := fakeBulk(t, "https://storage.googleapis.com/x?Signature=canary", c.answer)

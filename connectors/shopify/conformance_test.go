@@ -205,6 +205,33 @@ func TestSourceInBulk(t *testing.T) {
 	}
 }
 
+// TestSourceThatGoesOnInBulk runs it where a bulk operation takes over in the middle of the first read.
+func TestSourceThatGoesOnInBulk(t *testing.T) {
+	t.Parallel()
+	for _, s := range subjects() {
+		switch s.stream {
+		case sandbox.Customers, sandbox.Collections, sandbox.Variants, sandbox.InventoryItems:
+		default:
+			continue
+		}
+		t.Run(string(s.stream), func(t *testing.T) {
+			t.Parallel()
+			connectortest.TestSource(t, connectortest.SourceHarness{Start: func(t *testing.T) connectortest.SourceApp {
+				app := startApp(t, s, Settings{})
+				opened := app.Open
+				app.Open = func(env connectors.Env) (any, error) {
+					v, err := opened(env)
+					if err == nil {
+						v.(*source).bulkAfter = 15
+					}
+					return v, err
+				}
+				return app
+			}})
+		})
+	}
+}
+
 func startApp(t *testing.T, s subject, settings Settings) connectortest.SourceApp {
 	clock := newClock()
 	shop := newShop(t, sandbox.Options{
