@@ -65,9 +65,10 @@ type bulkCursor struct {
 	Lost     int64 `json:"lost,omitempty"`
 }
 
-// startsInBulk says whether a first read begins with a bulk operation. What lies under locations has no order in which one could take over later.
-func (s *source) startsInBulk(st stream) bool {
-	return st.bulks() && (s.bulk == bulkAlways || s.bulk == bulkAuto && st.way == ofLocations)
+// startsInBulk says whether a first read begins with a bulk operation. What lies under locations has no order in which one could take over later; what
+// changed since a time is little of it, and an operation would look through all.
+func (s *source) startsInBulk(st stream, since time.Time) bool {
+	return st.bulks() && (s.bulk == bulkAlways || s.bulk == bulkAuto && st.way == ofLocations && since.IsZero())
 }
 
 // goesOnInBulk says whether the rest of a first read is better read by a bulk operation.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 
@@ -265,5 +266,48 @@ func TestStorageErrors(t *testing.T) {
 		if err != nil || !p.More || p.Wait == 0 || bulkOf(t, p).ID != 0 || bulkOf(t, p).Lost != 7 {
 			t.Errorf("HTTP %d: %s, wait %s, %v, want another operation", status, p.Cursor, p.Wait, err)
 		}
+	}
+}
+
+// A shop that is reached by its own address keeps its files there. With faults on a third of its answers everything comes all the same.
+func TestFaultyFilesAreReadInTheEnd(t *testing.T) {
+	t.Parallel()
+	clock := newClock()
+	shop := newShop(t, sandbox.Options{Orders: 300, Seed: 5, Now: clock.now})
+	server := httptest.NewServer(shop)
+	t.Cleanup(server.Close)
+	shop.SetFaults(sandbox.Faults{ServerError: .1, Throttle: .1, Truncate: .1})
+	conn := connectionTo(shop)
+	conn.AdminURL = server.URL
+	src, err := open(connectors.Config{
+		Settings: raw(t, Settings{Bulk: "always"}), Connection: raw(t, conn), Env: connectors.Env{Networks: loopback(t), Now: clock.now},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := newBackfill(t, src, clock, "orders")
+	b.limit = 20
+	failed := 0
+	for more := true; more; {
+		p, err := b.fetch()
+		switch kind(err) {
+		case "":
+		case connectors.Unavailable, connectors.RateLimited:
+			if failed++; failed > 500 {
+				t.Fatal(err)
+			}
+			continue
+		default:
+			t.Fatal(err)
+		}
+		for _, r := range p.Records {
+			b.times[r.Key]++
+		}
+		b.cursor, more = p.Cursor, p.More
+		clock.advance(p.Wait)
+	}
+	b.wantAll(keysIn(shop, sandbox.Orders))
+	if failed == 0 {
+		t.Error("no answer was spoiled")
 	}
 }

@@ -29,7 +29,7 @@ func (s *source) Fetch(ctx context.Context, req connectors.FetchRequest) (connec
 		size = min(size, req.Limit)
 	}
 	r := &reading{source: s, op: op, stream: st, size: size, limit: req.Limit}
-	if req.Cursor == nil && s.startsInBulk(st) {
+	if req.Cursor == nil && s.startsInBulk(st, req.Since) {
 		c.Bulk = &bulkCursor{}
 	}
 	switch {

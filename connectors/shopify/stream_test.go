@@ -93,6 +93,36 @@ func TestChildrenBehindEmptyPages(t *testing.T) {
 	}
 }
 
+// All levels are read by an operation, and what changed since a time by pages: an operation would look through all of them for it.
+func TestLevelsSinceATime(t *testing.T) {
+	t.Parallel()
+	clock := newClock()
+	shop := newShop(t, sandbox.Options{Products: 50, Now: clock.now, Start: clock.now().Add(-time.Hour)})
+	src := openShop(t, shop, Settings{}, connectors.Env{Now: clock.now})
+	changed := shop.IDs(sandbox.Products)[7]
+	update(t, shop, sandbox.Products, changed)
+	keys := map[string]bool{}
+	p, err := src.Fetch(t.Context(), connectors.FetchRequest{Stream: "inventory_levels", Since: clock.now()})
+	for ; err == nil; p, err = src.Fetch(t.Context(), connectors.FetchRequest{Stream: "inventory_levels", Since: clock.now(), Cursor: p.Cursor}) {
+		for _, r := range p.Records {
+			keys[r.Key] = true
+		}
+		if !p.More {
+			break
+		}
+	}
+	first := sandbox.FirstOf(sandbox.InventoryLevels, changed)
+	if err != nil || !keys[sandbox.Key(sandbox.InventoryLevels, first)] || !keys[sandbox.Key(sandbox.InventoryLevels, first+1)] || len(keys) > 8 {
+		t.Errorf("%v, %v, want the levels of the product that changed", keys, err)
+	}
+	if shop.BulkOperations() != 0 {
+		t.Error("a bulk operation was started")
+	}
+	if _, err := src.Fetch(t.Context(), connectors.FetchRequest{Stream: "inventory_levels"}); err != nil || shop.BulkOperations() != 1 {
+		t.Errorf("from the beginning: %d bulk operations, %v", shop.BulkOperations(), err)
+	}
+}
+
 // More levels than can be paged through at a location: the window is halved until they can.
 func TestLevelsBeyondTheDepth(t *testing.T) {
 	t.Parallel()
