@@ -155,7 +155,7 @@ func (s *Shop) announceGoods(p *product, action string) {
 	}
 }
 
-// collectionOf is a group of products that a merchant has put together.
+// productGroup is a collection: a group of products that a merchant has put together.
 type productGroup struct {
 	id               int64
 	created, updated time.Time
