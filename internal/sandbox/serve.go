@@ -162,11 +162,11 @@ var rights = map[Stream][]string{
 
 // granted says whether the app may read a stream; the right to write includes it.
 func (s *Shop) granted(stream Stream) bool {
-	any := rights[stream]
-	if any == nil {
-		any = []string{"read_" + string(stream)}
+	either := rights[stream]
+	if either == nil {
+		either = []string{"read_" + string(stream)}
 	}
-	return slices.ContainsFunc(any, s.scope)
+	return slices.ContainsFunc(either, s.scope)
 }
 
 func (s *Shop) scope(right string) bool {
@@ -219,8 +219,8 @@ func (s *Shop) list(a *answer, stream Stream, field string, args map[string]any)
 }
 
 func scopeOf(stream Stream) string {
-	if any := rights[stream]; any != nil {
-		return any[0]
+	if either := rights[stream]; either != nil {
+		return either[0]
 	}
 	return "read_" + string(stream)
 }
