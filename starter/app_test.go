@@ -39,7 +39,7 @@ func TestConnectionOfApp(t *testing.T) {
 	s.in = secret
 	say(s.want(exitOK, words("Stored connection default of crm for app"), "connection", "set", "crm", "--app"))
 	say(s.want(exitOK, words("eu of crm"), "connection", "set", "crm", "--app", "--name", "eu"))
-	say(s.want(exitUsage, words("shopify has no credentials of an app"), "connection", "set", "shopify", "--app"))
+	say(s.want(exitUsage, words("kafka has no credentials of an app"), "connection", "set", "kafka", "--app"))
 	say(s.want(exitUsage, words("the connection of crm", "missing portal", "nothing was stored"), "connection", "set", "crm", "--operator"))
 	s.in = `{"client_id": "id", "portal": "` + canary + `"}`
 	say(s.want(exitUsage, words("the app's credentials of crm", "missing client_secret", "unknown field portal"), "connection", "set", "crm", "--app"))
@@ -82,7 +82,7 @@ func TestAppIsDescribed(t *testing.T) {
 	if s.object(&d, "connectors", "describe", "crm"); d.App == nil || !slices.Contains(d.App.Required, "client_id") {
 		t.Errorf("got %+v", d.App)
 	}
-	if r := s.want(exitOK, nil, "connectors", "describe", "shopify"); strings.Contains(r.out, "--app") {
+	if r := s.want(exitOK, nil, "connectors", "describe", "kafka"); strings.Contains(r.out, "--app") {
 		t.Error("describe offers --app where there is none")
 	}
 	for _, c := range []string{"set", "list", "check", "delete"} {
@@ -90,7 +90,7 @@ func TestAppIsDescribed(t *testing.T) {
 		s.want(exitOK, words("--app"), "__complete", "connection", c, "--a")
 	}
 	r := s.want(exitOK, words("crm"), "__complete", "connection", "set", "--app", "")
-	if strings.Contains(r.out, "shopify") {
+	if strings.Contains(r.out, "kafka") {
 		t.Errorf("completion offers connectors without an app:\n%s", r.out)
 	}
 	if r = s.want(exitOK, words("crm", "shopify"), "__complete", "connection", "set", ""); strings.Contains(r.out, "duckdb") {

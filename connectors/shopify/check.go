@@ -40,7 +40,7 @@ func (s *source) Check(ctx context.Context) error {
 		if len(missing) < len(streams) {
 			return nil
 		}
-		return connectors.Errorf(connectors.Forbidden, op, "the app may read nothing: grant it read_customers, read_orders or read_products in the shop's admin")
+		return connectors.Errorf(connectors.Forbidden, op, "the app may read nothing: grant it the access scopes of a stream, such as read_customers, read_orders or read_products, in the shop's admin")
 	}
 	var need []string
 	for _, name := range s.streams {

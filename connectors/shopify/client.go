@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net/http"
 	"net/url"
 	"strings"
@@ -38,7 +39,7 @@ type client struct {
 
 func newClient(endpoint *url.URL, conn Connection, h *http.Client, now func() time.Time) *client {
 	c := &client{endpoint: endpoint, token: conn.AccessToken, http: h, now: now}
-	for _, secret := range []string{conn.AccessToken, conn.ClientSecret, conn.PreviousClientSecret} {
+	for _, secret := range []string{conn.AccessToken, conn.RefreshToken, conn.ClientSecret, conn.PreviousClientSecret} {
 		if secret != "" {
 			c.secrets = append(c.secrets, secret)
 		}
@@ -46,24 +47,39 @@ func newClient(endpoint *url.URL, conn Connection, h *http.Client, now func() ti
 	return c
 }
 
-// call runs a query and returns the whole answer: well-formed JSON without errors.
+// answer is what a query gave: well-formed JSON without errors.
+type answer struct {
+	body []byte
+	// at is the shop's clock, or ours where it does not tell.
+	at time.Time
+	// pace is how long to leave the shop alone before the same is asked again.
+	pace time.Duration
+}
+
+// call runs a query and returns the whole answer's body.
 func (c *client) call(ctx context.Context, op, query string, variables map[string]any) ([]byte, error) {
+	a, err := c.ask(ctx, op, query, variables)
+	return a.body, err
+}
+
+// ask runs a query.
+func (c *client) ask(ctx context.Context, op, query string, variables map[string]any) (answer, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	request, err := json.Marshal(map[string]any{"query": query, "variables": variables})
 	if err != nil {
-		return nil, connectors.Errorf(connectors.Invalid, op, "the query's variables are not valid JSON")
+		return answer{}, connectors.Errorf(connectors.Invalid, op, "the query's variables are not valid JSON")
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.endpoint.String(), bytes.NewReader(request))
 	if err != nil {
-		return nil, connectors.Errorf(connectors.Invalid, op, "the shop's URL is not valid")
+		return answer{}, connectors.Errorf(connectors.Invalid, op, "the shop's URL is not valid")
 	}
 	req.Header.Set("Content-Type", "application/json")
 	req.Header.Set("Accept", "application/json")
 	req.Header.Set("X-Shopify-Access-Token", c.token)
 	res, err := c.http.Do(req)
 	if err != nil {
-		return nil, outbound.AsError(op, err)
+		return answer{}, outbound.AsError(op, err)
 	}
 	defer res.Body.Close()
 	limit := int64(maxBody + 1)
@@ -74,19 +90,23 @@ func (c *client) call(ctx context.Context, op, query string, variables map[strin
 	var over *http.MaxBytesError
 	switch {
 	case res.StatusCode != http.StatusOK:
-		return nil, c.refusal(op, res, body)
+		return answer{}, c.refusal(op, res, body)
 	case len(body) > maxBody, errors.As(err, &over):
-		return nil, connectors.Errorf(connectors.TooLarge, op, "the shop's answer is larger than %d MiB", maxBody>>20)
+		return answer{}, connectors.Errorf(connectors.TooLarge, op, "the shop's answer is larger than %d MiB", maxBody>>20)
 	case err != nil:
-		return nil, outbound.AsError(op, err)
+		return answer{}, outbound.AsError(op, err)
 	}
 	if connectors.CheckPayload(op, body) != nil || body[0] != '{' {
-		return nil, connectors.Errorf(connectors.Unavailable, op, "the shop answered with something else than a whole JSON object: perhaps a maintenance page")
+		return answer{}, connectors.Errorf(connectors.Unavailable, op, "the shop answered with something else than a whole JSON object: perhaps a maintenance page")
 	}
 	if err := c.queryError(op, body); err != nil {
-		return nil, err
+		return answer{}, err
 	}
-	return body, nil
+	at, err := http.ParseTime(res.Header.Get("Date"))
+	if err != nil {
+		at = c.now()
+	}
+	return answer{body: body, at: at.UTC(), pace: pace(gjson.GetBytes(body, "extensions.cost"))}, nil
 }
 
 // refusal classifies an answer that is not 200. https://shopify.dev/docs/api/usage/response-codes
@@ -205,9 +225,26 @@ func throttleWait(cost gjson.Result) time.Duration {
 	if !(rate > 0) || !(lacking > 0) {
 		return minWait
 	}
-	seconds := lacking / rate
+	return refill(lacking, rate)
+}
+
+// refill is how long a bucket needs for so many points.
+func refill(points, rate float64) time.Duration {
+	seconds := points / rate
 	if !(seconds < connectors.MaxWait.Seconds()) {
 		return connectors.MaxWait
 	}
-	return max(time.Duration(seconds*float64(time.Second)), minWait)
+	return max(time.Duration(math.Ceil(seconds*1000))*time.Millisecond, minWait)
+}
+
+// pace is how long to wait before a query of the same cost, so that it is not refused. When the bucket holds too little for another it is left
+// to fill to the half, which several pages then use up: one wait for them all. https://shopify.dev/docs/api/usage/limits
+func pace(cost gjson.Result) time.Duration {
+	requested := cost.Get("requestedQueryCost").Float()
+	status := cost.Get("throttleStatus")
+	left, rate := status.Get("currentlyAvailable").Float(), status.Get("restoreRate").Float()
+	if !status.IsObject() || !(rate > 0) || !(left < requested) {
+		return 0
+	}
+	return refill(max(requested, status.Get("maximumAvailable").Float()/2)-left, rate)
 }

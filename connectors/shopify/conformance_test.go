@@ -2,11 +2,9 @@ package shopify
 
 import (
 	"encoding/json"
-	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
-	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -116,51 +114,165 @@ func (c *captured) next(t *testing.T) connectors.Delivery {
 	}
 }
 
-// TestSource runs the conformance suite on each stream, with a shop whose clock moves a second with every change.
+// subject is a stream and how to change one of its objects.
+type subject struct {
+	stream sandbox.Stream
+	// of is what changes when it does.
+	of     sandbox.Stream
+	change func(t *testing.T, shop *sandbox.Shop, of int64) (id int64)
+}
+
+func update(t *testing.T, shop *sandbox.Shop, stream sandbox.Stream, id int64) int64 {
+	t.Helper()
+	if err := shop.Update(stream, id); err != nil {
+		t.Error(err)
+	}
+	return id
+}
+
+func fulfill(t *testing.T, shop *sandbox.Shop, order int64) int64 {
+	t.Helper()
+	id, err := shop.Fulfill(order)
+	if err != nil {
+		t.Error(err)
+	}
+	return id
+}
+
+func refund(t *testing.T, shop *sandbox.Shop, order int64) int64 {
+	t.Helper()
+	id, err := shop.Refund(order)
+	if err != nil {
+		t.Error(err)
+	}
+	return id
+}
+
+func subjects() (out []subject) {
+	for _, s := range []sandbox.Stream{
+		sandbox.Customers, sandbox.Orders, sandbox.Products, sandbox.DraftOrders, sandbox.Collections, sandbox.Checkouts,
+	} {
+		out = append(out, subject{s, s, func(t *testing.T, shop *sandbox.Shop, id int64) int64 { return update(t, shop, s, id) }})
+	}
+	for _, s := range []sandbox.Stream{sandbox.Variants, sandbox.InventoryItems, sandbox.InventoryLevels} {
+		out = append(out, subject{s, sandbox.Products, func(t *testing.T, shop *sandbox.Shop, id int64) int64 {
+			update(t, shop, sandbox.Products, id)
+			return sandbox.FirstOf(s, id)
+		}})
+	}
+	return append(out,
+		subject{sandbox.Fulfillments, sandbox.Orders, func(t *testing.T, shop *sandbox.Shop, order int64) int64 {
+			id, err := shop.Track(order)
+			if err != nil {
+				t.Error(err)
+			}
+			return id
+		}},
+		subject{sandbox.Refunds, sandbox.Orders, refund})
+}
+
+// TestSource runs the conformance suite on each stream, read by pages, with a shop whose clock moves a second with every change.
 func TestSource(t *testing.T) {
 	t.Parallel()
-	for _, stream := range sandbox.Streams {
-		t.Run(string(stream), func(t *testing.T) {
+	for _, s := range subjects() {
+		t.Run(string(s.stream), func(t *testing.T) {
 			t.Parallel()
 			connectortest.TestSource(t, connectortest.SourceHarness{Start: func(t *testing.T) connectortest.SourceApp {
-				return startApp(t, stream)
+				return startApp(t, s, Settings{Bulk: "never"})
 			}})
 		})
 	}
 }
 
-func startApp(t *testing.T, stream sandbox.Stream) connectortest.SourceApp {
+// TestSourceInBulk runs it on streams whose first read is a bulk operation: one whose lines are records, one that is sorted by ID, and one whose
+// records are its children's lines.
+func TestSourceInBulk(t *testing.T) {
+	t.Parallel()
+	for _, s := range subjects() {
+		switch s.stream {
+		case sandbox.Customers, sandbox.Variants, sandbox.InventoryLevels:
+		default:
+			continue
+		}
+		for _, version := range []string{"2025-10", "2026-07"} {
+			t.Run(string(s.stream)+" "+version, func(t *testing.T) {
+				t.Parallel()
+				connectortest.TestSource(t, connectortest.SourceHarness{Start: func(t *testing.T) connectortest.SourceApp {
+					return startApp(t, s, Settings{Bulk: "always", APIVersion: version})
+				}})
+			})
+		}
+	}
+}
+
+// TestSourceThatGoesOnInBulk runs it where a bulk operation takes over in the middle of the first read.
+func TestSourceThatGoesOnInBulk(t *testing.T) {
+	t.Parallel()
+	for _, s := range subjects() {
+		switch s.stream {
+		case sandbox.Customers, sandbox.Collections, sandbox.Variants, sandbox.InventoryItems:
+		default:
+			continue
+		}
+		t.Run(string(s.stream), func(t *testing.T) {
+			t.Parallel()
+			connectortest.TestSource(t, connectortest.SourceHarness{Start: func(t *testing.T) connectortest.SourceApp {
+				app := startApp(t, s, Settings{})
+				opened := app.Open
+				app.Open = func(env connectors.Env) (any, error) {
+					v, err := opened(env)
+					if err == nil {
+						v.(*source).bulkAfter = 15
+					}
+					return v, err
+				}
+				return app
+			}})
+		})
+	}
+}
+
+func startApp(t *testing.T, s subject, settings Settings) connectortest.SourceApp {
 	clock := newClock()
 	shop := newShop(t, sandbox.Options{
 		AccessToken: "shpat_canary_token", ClientSecret: "shpss_canary_secret", Customers: 45, Orders: 45, Products: 45,
+		DraftOrders: 45, Collections: 45, Checkouts: 45,
 		Start: clock.now().Add(-30 * 24 * time.Hour), Now: clock.now,
 	})
+	for _, id := range shop.IDs(sandbox.Orders) {
+		fulfill(t, shop, id)
+		if id%3 != 0 {
+			refund(t, shop, id)
+		}
+		clock.advance(time.Second)
+	}
+	clock.advance(time.Hour)
 	conn := connectionTo(shop)
-	conn.PreviousClientSecret, conn.PreviousClientSecretUntil = "shpss_canary_previous", "2026-03-01T13:00:00Z"
+	conn.PreviousClientSecret, conn.PreviousClientSecretUntil = "shpss_canary_previous", "2026-03-01T15:00:00Z"
 	changes := 0
 	change := func() (string, int64) {
 		clock.advance(time.Second)
-		ids := shop.IDs(stream)
-		id := ids[(changes*7)%len(ids)]
+		ids := shop.IDs(s.of)
+		of := ids[(changes*7)%len(ids)]
 		changes++
-		if err := shop.Update(stream, id); err != nil {
-			t.Error(err)
-		}
-		at, _ := shop.UpdatedAt(stream, id)
-		return strconv.FormatInt(id, 10), at.UnixMicro()
+		id := s.change(t, shop, of)
+		at, _ := shop.UpdatedAt(s.of, of)
+		return sandbox.Key(s.stream, id), at.UnixMicro()
 	}
 	return connectortest.SourceApp{
 		Transport: handlerTransport{shop},
 		Open: func(env connectors.Env) (any, error) {
-			return Definition().OpenSource(connectors.Config{Connection: raw(t, conn), Env: env})
+			return Definition().OpenSource(connectors.Config{
+				Settings: raw(t, settings), Connection: raw(t, conn), Streams: []string{string(s.stream)}, Env: env,
+			})
 		},
 		Now:     clock.now,
 		Secrets: []string{conn.AccessToken, conn.ClientSecret, conn.PreviousClientSecret},
-		Stream:  string(stream),
+		Stream:  string(s.stream),
 		Limit:   10,
 		Keys: func() (keys []string) {
-			for _, id := range shop.IDs(stream) {
-				keys = append(keys, fmt.Sprint(id))
+			for _, id := range shop.IDs(s.stream) {
+				keys = append(keys, sandbox.Key(s.stream, id))
 			}
 			return keys
 		},
@@ -173,7 +285,7 @@ func startApp(t *testing.T, stream sandbox.Stream) connectortest.SourceApp {
 		Deliver: func(t *testing.T) connectors.Delivery {
 			c := capture(t)
 			src := openShop(t, shop, Settings{}, connectors.Env{})
-			if _, err := src.Subscribe(t.Context(), connectors.SubscribeRequest{URL: c.URL, Streams: []string{string(stream)}}); err != nil {
+			if _, err := src.Subscribe(t.Context(), connectors.SubscribeRequest{URL: c.URL, Streams: []string{string(s.stream)}}); err != nil {
 				t.Fatal(err)
 			}
 			change()

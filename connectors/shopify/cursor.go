@@ -28,6 +28,22 @@ type cursor struct {
 	// At and LastID are of the last record read in the window.
 	At     time.Time `json:"at,omitzero"`
 	LastID int64     `json:"last_id,omitempty"`
+	// Began is when the poll began, by the shop's clock, where the order is not that of the changes: what changes after it may be missed, and is left
+	// to the next poll.
+	Began time.Time `json:"began,omitzero"`
+	// First says that no poll has ended yet, and Read how many records this first one had.
+	First bool `json:"first,omitempty"`
+	Read  int  `json:"read,omitempty"`
+	// Child is the last child read of the order after AfterID; Location the vendor's cursor of the location before, and To where a part of its window ends.
+	Child    int64     `json:"child,omitempty"`
+	Location string    `json:"location,omitempty"`
+	To       time.Time `json:"to,omitzero"`
+	// Oldest is the first change seen in the window at this location.
+	Oldest time.Time `json:"oldest,omitzero"`
+	// Start is From of the whole poll, where From moves along within a location.
+	Start time.Time `json:"start,omitzero"`
+	// Bulk, while a bulk operation reads for us.
+	Bulk *bulkCursor `json:"bulk,omitempty"`
 	// Newest is the latest change ever seen.
 	Newest time.Time `json:"newest,omitzero"`
 	// Unsettled, once set in a poll, is the time before which the vendor had surely indexed everything when this poll reached it.
@@ -39,7 +55,7 @@ const cursorVersion = 1
 func decodeCursor(op string, req connectors.FetchRequest) (cursor, error) {
 	if req.Cursor == nil {
 		since := req.Since.UTC().Truncate(time.Second)
-		return cursor{V: cursorVersion, Floor: since, From: since}, nil
+		return cursor{V: cursorVersion, Floor: since, From: since, First: true}, nil
 	}
 	var c cursor
 	if err := json.Unmarshal(req.Cursor, &c); err != nil || c.V != cursorVersion {
@@ -58,15 +74,19 @@ func (c cursor) encode() []byte {
 
 // filter is the window as the vendor's search: https://shopify.dev/docs/api/usage/search-syntax
 func (c cursor) filter() string {
+	to := c.To
+	if c.ByID {
+		to = c.From.Add(time.Second)
+	}
 	var terms []string
 	if !c.From.IsZero() {
 		terms = append(terms, fmt.Sprintf("updated_at:>='%s'", c.From.UTC().Format(time.RFC3339)))
 	}
-	if c.ByID {
-		terms = append(terms, fmt.Sprintf("updated_at:<'%s'", c.From.Add(time.Second).UTC().Format(time.RFC3339)))
-		if c.AfterID > 0 {
-			terms = append(terms, fmt.Sprintf("id:>=%d", c.AfterID+1))
-		}
+	if !to.IsZero() {
+		terms = append(terms, fmt.Sprintf("updated_at:<'%s'", to.UTC().Format(time.RFC3339)))
+	}
+	if c.AfterID > 0 {
+		terms = append(terms, fmt.Sprintf("id:>=%d", c.AfterID+1))
 	}
 	return strings.Join(terms, " AND ")
 }
@@ -101,6 +121,9 @@ func (c cursor) resume(overlap time.Duration) time.Time {
 	if !c.Unsettled.IsZero() {
 		from = earlier(from, c.Unsettled)
 	}
+	if !c.Began.IsZero() { // and not before where this one did: what lies there is settled
+		from = later(earlier(from, c.Began.Add(-overlap)), c.From)
+	}
 	from = from.Truncate(time.Second)
 	if from.Before(c.Floor) {
 		return c.Floor
@@ -111,7 +134,10 @@ func (c cursor) resume(overlap time.Duration) time.Time {
 // overlapFrom is the earliest change that a later page may hold again: of this poll, which goes on at At through what the last poll may have
 // read, or of the next one.
 func (c cursor) overlapFrom(overlap time.Duration) time.Time {
-	if c.At.IsZero() {
+	if !c.Began.IsZero() && !c.First {
+		return c.From // in the order of the IDs, any page may hold what the poll before had
+	}
+	if c.At.IsZero() || !c.Began.IsZero() {
 		return c.resume(overlap)
 	}
 	return earlier(c.resume(overlap), c.At.Truncate(time.Second))
@@ -120,6 +146,13 @@ func (c cursor) overlapFrom(overlap time.Duration) time.Time {
 // finish is the cursor of the next poll.
 func (c cursor) finish(overlap time.Duration) cursor {
 	return cursor{V: cursorVersion, Floor: c.Floor, From: c.resume(overlap), Newest: c.Newest}
+}
+
+func later(a, b time.Time) time.Time {
+	if b.After(a) {
+		return b
+	}
+	return a
 }
 
 func earlier(a, b time.Time) time.Time {

@@ -5,6 +5,8 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/base64"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -66,26 +68,68 @@ func (s *source) Receive(_ context.Context, d connectors.Delivery) (connectors.R
 	if !body.IsObject() {
 		return connectors.Received{}, connectors.Errorf(connectors.Invalid, op, "the body is not a JSON object")
 	}
-	r := connectors.Record{Stream: name, Op: kind, Data: d.Body}
-	if name != privacyStream {
-		object := unwrap(body, name)
-		if r.Key, ok = idOf(object.Get("id")); !ok {
-			return connectors.Received{}, connectors.Errorf(connectors.Invalid, op, "the body has no usable id")
-		}
-		if at, err := time.Parse(time.RFC3339, object.Get("updated_at").Str); err == nil {
-			r.OccurredAt, r.Version = at.UTC(), at.UnixMicro()
-		}
-	}
 	event := d.Header.Get("X-Shopify-Event-Id")
 	if event == "" {
 		event = d.Header.Get("X-Shopify-Webhook-Id")
+	}
+	r := connectors.Record{Stream: name, Op: kind, Data: d.Body}
+	var variants []connectors.Record
+	if name != privacyStream {
+		object := unwrap(body, name)
+		key := func(object gjson.Result) (string, bool) { return idOf(object.Get("id")) }
+		if st, _ := lookup(op, name); st.keyOf != nil {
+			key = st.keyOf
+		}
+		if r.Key, ok = key(object); !ok {
+			return connectors.Received{}, connectors.Errorf(connectors.Invalid, op, "the body has no usable id")
+		}
+		r.OccurredAt, r.Version = changedAt(object, name)
+		if name == "products" && kind == connectors.Upsert && s.reads(variantStream) {
+			variants = variantsIn(object, d.Body, topic+"\n"+event)
+		}
 	}
 	// The version is left out: a delete's may come from the clock below, which differs at a redelivery.
 	r.ID = connectors.RecordID(topic+"\n"+event, r.Key, 0, d.Body)
 	if r.Version == 0 {
 		r.OccurredAt, r.Version = s.triggered(d, kind)
 	}
-	return connectors.Received{Records: []connectors.Record{r}}, nil
+	if name == "products" && s.reads(variantStream) && !s.reads(name) {
+		return connectors.Received{Records: variants}, nil // the topic is subscribed for them alone
+	}
+	return connectors.Received{Records: append([]connectors.Record{r}, variants...)}, nil
+}
+
+// changedAt is when an object says that it changed. A refund's webhook has no updated_at: it tells of the refund's making.
+func changedAt(object gjson.Result, stream string) (time.Time, int64) {
+	at, ok := parseTime(object.Get("updated_at"))
+	if !ok && stream == refundStream {
+		at, ok = parseTime(object.Get("created_at"))
+	}
+	if !ok {
+		return time.Time{}, 0
+	}
+	return at, at.UnixMicro()
+}
+
+// reads says whether the block is known to read a stream.
+func (s *source) reads(stream string) bool { return slices.Contains(s.streams, stream) }
+
+// variantsIn makes records of a product's variants: they have no webhooks of their own. Each is the slice of the body that holds it (I8); one without
+// a usable ID stays in its product.
+func variantsIn(product gjson.Result, body []byte, event string) (out []connectors.Record) {
+	product.Get("variants").ForEach(func(_, v gjson.Result) bool {
+		key, ok := idOf(v.Get("id"))
+		end := v.Index + len(v.Raw)
+		if !ok || v.Index <= 0 || end > len(body) {
+			return true
+		}
+		r := connectors.Record{Stream: variantStream, Key: key, Op: connectors.Upsert, Data: body[v.Index:end:end]}
+		r.OccurredAt, r.Version = changedAt(v, variantStream)
+		r.ID = connectors.RecordID(event, "variant "+key, 0, r.Data)
+		out = append(out, r)
+		return true
+	})
+	return out
 }
 
 // authenticate compares on the raw bytes, before anything else looks at them (I13).
@@ -118,22 +162,38 @@ func (s *source) authenticate(d connectors.Delivery) error {
 	return refuse("the signature does not fit the body: check the connection's client_secret")
 }
 
+// others are topics that nobody is subscribed to by us, and that are about one object of a stream all the same.
+var others = map[string]string{
+	"customers/enable": "customers", "customers/disable": "customers",
+	"orders/paid": "orders", "orders/partially_fulfilled": "orders", "orders/fulfilled": "orders", "orders/cancelled": "orders",
+	"orders/edited": "orders",
+}
+
+// ofTopic finds the stream whose object a topic is about.
+var ofTopic = func() map[string]string {
+	out := maps.Clone(others)
+	for _, st := range streams {
+		for _, topic := range st.topics {
+			if st.name != variantStream { // a product's topics are about the product
+				out[topicName(topic)] = st.name
+			}
+		}
+	}
+	return out
+}()
+
 // classify finds the stream and what happened. Every topic of a collection that is about one object of it counts, subscribed by us or not.
 func classify(topic string) (stream string, op connectors.Op, ok bool) {
 	switch topic {
 	case "customers/data_request", "customers/redact", "shop/redact":
 		return privacyStream, connectors.Upsert, true
-	case "customers/delete", "orders/delete", "products/delete":
-		op = connectors.Delete
-	case "customers/create", "customers/update", "customers/enable", "customers/disable",
-		"orders/create", "orders/updated", "orders/paid", "orders/partially_fulfilled", "orders/fulfilled", "orders/cancelled", "orders/edited",
-		"products/create", "products/update":
-		op = connectors.Upsert
-	default:
-		return "", "", false
 	}
-	stream, _, _ = strings.Cut(topic, "/")
-	return stream, op, true
+	op = connectors.Upsert
+	if strings.HasSuffix(topic, "/delete") || strings.HasSuffix(topic, "/disconnect") {
+		op = connectors.Delete
+	}
+	stream, ok = ofTopic[topic]
+	return stream, op, ok
 }
 
 // unwrap finds the object that is the body or stands in it under the stream's name.

@@ -152,6 +152,12 @@ func TestReceiver(t *testing.T) {
 			sample("deleted customer", "customers/delete", `{"id":706405506930370084}`, connectors.Record{
 				Stream: "customers", Op: connectors.Delete, Key: "706405506930370084", Version: triggered.UnixMicro(), OccurredAt: triggered,
 			}),
+			sample("a level", "inventory_levels/update", `{"inventory_item_id":271878346596884015,"location_id":24826418,"available":3,"updated_at":"`+
+				updated.Format(time.RFC3339)+`"}`, connectors.Record{
+				Stream: "inventory_levels", Op: connectors.Upsert, Key: "271878346596884015-24826418", Version: updated.UnixMicro(), OccurredAt: updated,
+			}),
+			sample("a refund", "refunds/create", `{"id":890088186047892319,"order_id":820982911946154508,"created_at":"`+updated.Format(time.RFC3339)+`"}`,
+				connectors.Record{Stream: "refunds", Op: connectors.Upsert, Key: "890088186047892319", Version: updated.UnixMicro(), OccurredAt: updated}),
 			sample("erasure", "customers/redact", `{"shop_id":954889,"customer":{"id":191167}}`, connectors.Record{
 				Stream: "privacy", Op: connectors.Upsert, OccurredAt: triggered,
 			}),

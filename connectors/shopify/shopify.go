@@ -6,15 +6,14 @@
 package shopify
 
 import (
+	"cmp"
 	"encoding/json"
-	"net/http"
-	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
 	"tributary/connectors"
-	"tributary/connectors/outbound"
 )
 
 // Settings are a block's settings.
@@ -22,12 +21,17 @@ type Settings struct {
 	APIVersion string `json:"api_version,omitempty" jsonschema:"description=Version of the Admin API: 2025-10 or later,default=2026-07"`
 	PageSize   int    `json:"page_size,omitempty" jsonschema:"description=Most records asked for at once. Shopify charges a query for every object it may return: larger pages may be refused as too costly,minimum=1,maximum=250"`
 	Overlap    string `json:"overlap,omitempty" jsonschema:"description=How far a poll reaches back before the newest change seen so that what Shopify indexes late is not missed (such as 2m),default=2m"`
+	Bulk       string `json:"bulk,omitempty" jsonschema:"description=Whether a first read uses Shopify's bulk operations: auto does so once it is large; never reads by pages; always starts with one. Fulfillments and refunds are always read by pages,enum=auto,enum=never,enum=always,default=auto"`
 }
 
 // Connection is what is stored for a shop.
 type Connection struct {
 	Shop        string `json:"shop" jsonschema:"description=The shop's own domain such as example.myshopify.com,required"`
-	AccessToken string `json:"access_token" jsonschema:"description=Admin API access token of the app in this shop,required,format=password"`
+	AccessToken string `json:"access_token,omitempty" jsonschema:"description=Admin API access token of the app in this shop; left out where client_id and client_secret get it,format=password"`
+	// RefreshToken and ClientID renew the token.
+	RefreshToken string `json:"refresh_token,omitempty" jsonschema:"description=Refresh token of an access token that expires; it is replaced with each renewal,format=password"`
+	ExpiresAt    string `json:"expires_at,omitempty" jsonschema:"description=When the access token expires as RFC 3339; kept up to date by renewals,format=date-time"`
+	ClientID     string `json:"client_id,omitempty" jsonschema:"description=The app's client ID: with client_secret it renews tokens. Without a refresh_token it gets tokens of a day by the client credentials grant"`
 	// ClientSecret signs webhooks; a connection that is only polled can do without.
 	ClientSecret              string `json:"client_secret,omitempty" jsonschema:"description=The app's client secret: webhooks are signed with it,format=password"`
 	PreviousClientSecret      string `json:"previous_client_secret,omitempty" jsonschema:"description=The client secret before a rotation: accepted until previous_client_secret_until,format=password"`
@@ -58,11 +62,14 @@ func Definition() connectors.Definition {
 	return connectors.Definition{
 		Name:  "shopify",
 		Title: "Shopify",
-		Doc: "Customers, orders and products of a Shopify store, by webhooks and by polling the GraphQL Admin API. " +
-			"Create a custom app in the shop's admin, grant it read_customers, read_orders and read_products, and store its access token and " +
-			"client secret as the connection. Shopify hands out orders older than 60 days only to apps with read_all_orders.",
+		Doc: "Customers, orders, products, variants, inventory, fulfillments, refunds, draft orders, collections and checkouts of a Shopify store, by " +
+			"webhooks and by polling the GraphQL Admin API. Create an app in Shopify's Dev Dashboard, grant it the access scopes of the streams, install it in the " +
+			"shop, and store its client ID and secret as the connection; or store an access token. Shopify hands out orders older than 60 days only to apps with " +
+			"read_all_orders.",
 		Settings:   Settings{},
 		Connection: Connection{},
+		App:        App{},
+		Renewal:    renewal,
 		Streams:    describeStreams(),
 		OpenSource: func(c connectors.Config) (any, error) { return open(c) },
 		Polls:      true,
@@ -101,7 +108,13 @@ type source struct {
 	secrets  []signingSecret
 	pageSize int // 0 = the stream's own
 	depth    int // how deep a query may be paged
-	overlap  time.Duration
+	version  string
+	bulk     bulkMode
+	// bulkAfter is how many records a first read has had by pages before a bulk operation takes over.
+	bulkAfter int
+	// ownURL says that the shop is called at the connection's admin_url.
+	ownURL  bool
+	overlap time.Duration
 	// streams are the ones that the block reads, nil where that is not known.
 	streams []string
 }
@@ -123,13 +136,17 @@ func open(c connectors.Config) (*source, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &source{shop: normalShop(conn.Shop), pageSize: settings.PageSize, depth: maxDepth, overlap: defaultOverlap, streams: c.Streams}
-	// The domain decides who gets the token, so that nothing but the vendor's own passes.
-	if !shopDomain.MatchString(s.shop) {
-		return nil, connectors.Errorf(connectors.Invalid, op, "connection field shop: want the shop's own domain, such as example.myshopify.com")
+	s := &source{
+		shop: normalShop(conn.Shop), pageSize: settings.PageSize, depth: maxDepth, overlap: defaultOverlap, streams: c.Streams, bulkAfter: bulkAfter,
+		ownURL: conn.AdminURL != "",
+	}
+	base, h, err := reach(conn, c.Env)
+	if err != nil {
+		return nil, err
 	}
 	if conn.AccessToken == "" {
-		return nil, connectors.Errorf(connectors.Invalid, op, "connection field access_token is missing")
+		return nil, connectors.Errorf(connectors.Invalid, op,
+			"connection field access_token is missing: store one, or a client_id and client_secret, of which one is got before the connection is used")
 	}
 	if s.pageSize < 0 || s.pageSize > maxPage {
 		return nil, connectors.Errorf(connectors.Invalid, op, "settings field page_size: want 1 to %d", maxPage)
@@ -139,30 +156,23 @@ func open(c connectors.Config) (*source, error) {
 			return nil, connectors.Errorf(connectors.Invalid, op, "settings field overlap: want a duration from 0s to 24h, such as 2m")
 		}
 	}
-	version := settings.APIVersion
-	if version == "" {
-		version = defaultVersion
+	if s.bulk = bulkMode(cmp.Or(settings.Bulk, string(bulkAuto))); !slices.Contains([]bulkMode{bulkAuto, bulkNever, bulkAlways}, s.bulk) {
+		return nil, connectors.Errorf(connectors.Invalid, op, "settings field bulk: want auto, never or always")
 	}
+	version := cmp.Or(settings.APIVersion, defaultVersion)
 	if !apiVersion.MatchString(version) || version < oldestVersion {
 		return nil, connectors.Errorf(connectors.Invalid, op, "settings field api_version: want %s or a later quarter, such as %s", oldestVersion, defaultVersion)
 	}
-	if s.secrets, err = signingSecrets(conn); err != nil {
+	s.version = version
+	app, err := connectors.Decode[App](c.App)
+	if err != nil {
 		return nil, err
 	}
-	// The vendor's hosts are reached as the operator says; a URL that a user gave never leads into the operator's network (I14).
-	base := &url.URL{Scheme: "https", Host: s.shop}
-	h := outbound.Client(outbound.Options{Allowed: c.Env.Networks, Concurrency: concurrency, Timeout: callTimeout, MaxBody: maxBody + 1})
-	switch {
-	case conn.AdminURL != "":
-		if err := outbound.CheckURL(conn.AdminURL, c.Env.Networks); err != nil {
-			return nil, connectors.Errorf(connectors.Invalid, op, "connection field admin_url: %s", err)
-		}
-		if base, err = url.Parse(conn.AdminURL); err != nil || base.RawQuery != "" {
-			return nil, connectors.Errorf(connectors.Invalid, op, "connection field admin_url: want a base URL without a query")
-		}
-	case c.Env.Transport != nil:
-		// A redirect would carry the access token to whoever it names.
-		h = &http.Client{Transport: c.Env.Transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	if conn.ClientSecret == "" { // webhooks of an app of many merchants are signed with the operator's
+		conn.ClientSecret, conn.PreviousClientSecret, conn.PreviousClientSecretUntil = app.ClientSecret, app.PreviousClientSecret, app.PreviousClientSecretUntil
+	}
+	if s.secrets, err = signingSecrets(conn); err != nil {
+		return nil, err
 	}
 	s.client = newClient(base.JoinPath("admin", "api", version, "graphql.json"), conn, h, c.Env.Time)
 	return s, nil

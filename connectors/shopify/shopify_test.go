@@ -105,7 +105,7 @@ func TestRegistryTakesIt(t *testing.T) {
 		t.Fatal(err)
 	}
 	d, err := r.Lookup("shopify")
-	if err != nil || !d.Polls || !d.Receives || len(d.Streams) != 4 {
+	if err != nil || !d.Polls || !d.Receives || len(d.Streams) != 12 {
 		t.Errorf("%+v, %v", d, err)
 	}
 }

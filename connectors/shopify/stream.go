@@ -5,81 +5,60 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/tidwall/gjson"
+
 	"tributary/connectors"
+)
+
+// way is how a stream is read between two polls.
+type way int
+
+const (
+	// byUpdated reads the root field in the order of the changes.
+	byUpdated way = iota
+	// byID reads the root field in the order of the IDs, because the vendor sorts it by nothing that changes.
+	byID
+	// ofOrders reads what belongs to orders: the orders that changed, in the order of their IDs, and then the children that changed.
+	ofOrders
+	// ofLocations reads what belongs to locations, one location after the other.
+	ofLocations
 )
 
 // stream is a collection of the shop.
 type stream struct {
 	name string
 	doc  string
+	way  way
+	// root is the GraphQL field that lists it, or for children the list within an order.
+	root string
+	// node is the GraphQL type.
+	node string
 	// scopes must be granted to poll it; webhooks need the first one.
 	scopes []string
-	// sortKeys is the GraphQL type of the collection's sortKey.
+	// sortKeys is the GraphQL type of the collection's sortKey; empty: it has none, and lists by ID.
 	sortKeys string
 	// selection is what a polled record holds. id and updatedAt stand first, where scanning finds them at once.
 	selection string
+	// nested is a connection within it, of which a page holds the first few.
+	nested nested
 	// pageSize keeps a page below the 1,000 points that a query may cost, an object counting one and a connection two and its first:
 	// https://shopify.dev/docs/apps/build/apis/graphql-admin/rate-limits
 	pageSize int
-	// topics are what webhooks say of it, as GraphQL spells them.
+	// orders is how many orders are looked through at once for children; one with its list of bare children costs two points.
+	orders int
+	// topics are what webhooks say of it, as GraphQL spells them:
+	// https://shopify.dev/docs/api/admin-graphql/latest/enums/WebhookSubscriptionTopic
 	topics []string
+	// keyOf finds the key and its number in a webhook's body; nil: it is the field id.
+	keyOf func(body gjson.Result) (string, bool)
 }
 
-const (
-	money   = `{ amount currencyCode }`
-	bag     = `{ shopMoney ` + money + ` }`
-	address = `{ firstName lastName company address1 address2 city province provinceCode country countryCodeV2 zip phone }`
-)
-
-// streams are the collections that can be polled.
-var streams = []stream{
-	{
-		name:     "customers",
-		doc:      "Buyers: contact details, state, tags, number of orders and amount spent.",
-		scopes:   []string{"read_customers"},
-		sortKeys: "CustomerSortKeys",
-		selection: `id updatedAt createdAt legacyResourceId displayName firstName lastName
-			defaultEmailAddress { emailAddress marketingState } defaultPhoneNumber { phoneNumber marketingState }
-			verifiedEmail state note tags locale taxExempt numberOfOrders amountSpent ` + money + ` defaultAddress ` + address,
-		pageSize: 150,
-		topics:   []string{"CUSTOMERS_CREATE", "CUSTOMERS_UPDATE", "CUSTOMERS_DELETE"},
-	},
-	{
-		name:     "orders",
-		doc:      "Sales with their first 10 lines when polled (lineItems.pageInfo says whether there are more) and all lines by webhook.",
-		scopes:   []string{"read_orders", "read_customers"},
-		sortKeys: "OrderSortKeys",
-		selection: `id updatedAt createdAt processedAt closedAt cancelledAt cancelReason legacyResourceId name email phone note tags test confirmed
-			currencyCode presentmentCurrencyCode displayFinancialStatus displayFulfillmentStatus taxesIncluded sourceName
-			totalPriceSet ` + bag + ` subtotalPriceSet ` + bag + ` totalTaxSet ` + bag + ` totalDiscountsSet ` + bag + `
-			customer { id } shippingAddress ` + address + `
-			lineItems(first: 10) {
-				nodes { id name title variantTitle sku vendor quantity currentQuantity requiresShipping taxable originalUnitPriceSet ` + bag + ` }
-				pageInfo { hasNextPage }
-			}`,
-		pageSize: 20,
-		topics:   []string{"ORDERS_CREATE", "ORDERS_UPDATED", "ORDERS_DELETE"},
-	},
-	{
-		name:     "products",
-		doc:      "Goods with their first 10 variants when polled (variants.pageInfo says whether there are more) and all variants by webhook.",
-		scopes:   []string{"read_products"},
-		sortKeys: "ProductSortKeys",
-		selection: `id updatedAt createdAt publishedAt legacyResourceId title handle descriptionHtml vendor productType status tags templateSuffix
-			isGiftCard totalInventory tracksInventory hasOnlyDefaultVariant onlineStoreUrl
-			priceRangeV2 { minVariantPrice ` + money + ` maxVariantPrice ` + money + ` }
-			variants(first: 10) {
-				nodes { id title sku barcode price compareAtPrice position inventoryQuantity taxable createdAt updatedAt }
-				pageInfo { hasNextPage }
-			}`,
-		pageSize: 50,
-		topics:   []string{"PRODUCTS_CREATE", "PRODUCTS_UPDATE", "PRODUCTS_DELETE"},
-	},
+// nested is a connection within an object.
+type nested struct {
+	name      string
+	first     int
+	selection string
 }
-
-// privacyStream takes the requests that Shopify must be able to make of every public app. They are set up with the app and not by
-// subscription, but may lead to an installation's URL: https://shopify.dev/docs/apps/build/privacy-law-compliance
-const privacyStream = "privacy"
 
 func describeStreams() []connectors.Stream {
 	var out []connectors.Stream
@@ -93,21 +72,52 @@ func describeStreams() []connectors.Stream {
 	})
 }
 
+func names() (out []string) {
+	for _, s := range streams {
+		out = append(out, s.name)
+	}
+	return out
+}
+
 func lookup(op, name string) (stream, error) {
 	if i := slices.IndexFunc(streams, func(s stream) bool { return s.name == name }); i >= 0 {
 		return streams[i], nil
 	}
-	return stream{}, connectors.Errorf(connectors.Invalid, op, "stream %q can't be polled; customers, orders and products can", connectors.Clip(name, 100))
+	return stream{}, connectors.Errorf(connectors.Invalid, op, "stream %q can't be polled; these can: %s", connectors.Clip(name, 100), strings.Join(names(), ", "))
 }
 
-// query asks for a page of the stream.
+// fields is the selection of a page.
+func (s stream) fields() string {
+	if s.nested.name == "" {
+		return s.selection
+	}
+	return fmt.Sprintf("%s %s(first: %d) { nodes { %s } pageInfo { hasNextPage } }", s.selection, s.nested.name, s.nested.first, s.nested.selection)
+}
+
+// query asks for a page of the stream, or for children of the orders that have changed.
 func (s stream) query() string {
+	root, fields := s.root, s.fields()
+	sortKeys := s.sortKeys
+	if s.way == ofOrders {
+		root, fields, sortKeys = "orders", "id updatedAt "+s.root+" { id updatedAt }", "OrderSortKeys"
+	}
+	if sortKeys == "" {
+		return fmt.Sprintf(`query Page($first: Int!, $after: String, $query: String) {
+			%s(first: $first, after: $after, query: $query) { nodes { %s } pageInfo { hasNextPage endCursor } }
+		}`, root, fields)
+	}
 	return fmt.Sprintf(`query Page($first: Int!, $after: String, $query: String, $sortKey: %s!) {
 		%s(first: $first, after: $after, query: $query, sortKey: $sortKey) { nodes { %s } pageInfo { hasNextPage endCursor } }
-	}`, s.sortKeys, s.name, s.selection)
+	}`, sortKeys, root, fields)
 }
 
-// topicName is how webhooks spell a topic: CUSTOMERS_CREATE is customers/create.
+// bulks says whether a bulk operation can read it: none takes a connection within a list, and the children of orders are lists with connections.
+func (s stream) bulks() bool { return s.way != ofOrders }
+
+// topicName is how webhooks spell a topic: INVENTORY_LEVELS_UPDATE is inventory_levels/update. Only of the topics that streams have.
 func topicName(topic string) string {
-	return strings.ToLower(strings.Replace(topic, "_", "/", 1))
+	if i := strings.LastIndexByte(topic, '_'); i > 0 {
+		topic = topic[:i] + "/" + topic[i+1:]
+	}
+	return strings.ToLower(topic)
 }

@@ -51,7 +51,7 @@ func (s *source) Subscribe(ctx context.Context, req connectors.SubscribeRequest)
 	}
 	taken := false
 	for _, topic := range want {
-		sub, exists, err := s.create(ctx, topic, req.URL)
+		sub, exists, err := s.create(ctx, topic, req)
 		if err != nil {
 			return nil, err
 		}
@@ -86,8 +86,7 @@ func (s *source) Subscriptions(ctx context.Context, req connectors.SubscribeRequ
 				continue
 			}
 			topic := node.Get("topic").Str
-			name, _, _ := strings.Cut(topicName(topic), "/")
-			out = append(out, connectors.Subscription{ID: node.Get("id").Str, Stream: name, Topic: topic})
+			out = append(out, connectors.Subscription{ID: node.Get("id").Str, Stream: streamFor(topic, req.Streams), Topic: topic})
 		}
 		end := list.Get("pageInfo.endCursor").Str
 		if !list.Get("pageInfo.hasNextPage").Bool() {
@@ -134,14 +133,36 @@ func topicsOf(op string, names []string) ([]string, error) {
 	return out, nil
 }
 
+// streamFor is the stream of those asked for that a topic is subscribed for: a product's topics are of products and of variants.
+func streamFor(topic string, streams []string) string {
+	for _, name := range streams {
+		if st, err := lookup("", name); err == nil && slices.Contains(st.topics, topic) {
+			return name
+		}
+	}
+	if name, ok := ofTopic[topicName(topic)]; ok {
+		return name
+	}
+	name, _, _ := strings.Cut(topicName(topic), "/")
+	return name
+}
+
+// scopeOf is what an app needs to be told of a stream.
+func scopeOf(stream string) string {
+	if st, err := lookup("", stream); err == nil {
+		return st.scopes[0]
+	}
+	return "read_" + stream
+}
+
 // create registers a topic; exists says that the shop already has it.
-func (s *source) create(ctx context.Context, topic, url string) (sub connectors.Subscription, exists bool, err error) {
+func (s *source) create(ctx context.Context, topic string, req connectors.SubscribeRequest) (sub connectors.Subscription, exists bool, err error) {
 	const op = "subscribe"
-	body, err := s.call(ctx, op, createSubscription, map[string]any{"topic": topic, "uri": url})
+	body, err := s.call(ctx, op, createSubscription, map[string]any{"topic": topic, "uri": req.URL})
 	if err != nil {
 		return sub, false, err
 	}
-	name, _, _ := strings.Cut(topicName(topic), "/")
+	name := streamFor(topic, req.Streams)
 	payload := gjson.GetBytes(body, "data.webhookSubscriptionCreate")
 	switch message := payload.Get("userErrors.0.message").Str; {
 	case message == "":
@@ -153,9 +174,9 @@ func (s *source) create(ctx context.Context, topic, url string) (sub connectors.
 	case strings.Contains(message, "already been taken"):
 		return sub, true, nil
 	case strings.Contains(message, "specified topic"):
-		return sub, false, connectors.Errorf(connectors.Forbidden, op, "the app may not subscribe to %s: grant it the access scope read_%s", topicName(topic), name)
+		return sub, false, connectors.Errorf(connectors.Forbidden, op, "the app may not subscribe to %s: grant it the access scope %s", topicName(topic), scopeOf(name))
 	default:
-		return sub, false, connectors.Errorf(connectors.Invalid, op, "topic %s: Shopify says: %s", topicName(topic), s.redactURL(message, url))
+		return sub, false, connectors.Errorf(connectors.Invalid, op, "topic %s: Shopify says: %s", topicName(topic), s.redactURL(message, req.URL))
 	}
 }
 

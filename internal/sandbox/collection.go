@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// object is one state of a customer, an order or a product. It never changes: an update makes another.
+// object is one state of what the shop has. It never changes: an update makes another.
 type object interface {
 	key() int64
 	updatedAt() time.Time

@@ -42,7 +42,7 @@ func (b *bucket) take(requested int) (left float64, ok bool) {
 	now := b.now()
 	b.left = min(b.limits.Maximum, b.left+max(0, now.Sub(b.at).Seconds())*b.limits.Restore)
 	b.at = now
-	if b.left < float64(requested) {
+	if b.left+1e-6 < float64(requested) { // what was restored is a sum of fractions
 		return b.left, false
 	}
 	b.left -= float64(requested)
@@ -93,6 +93,10 @@ func requestedCost(op *ast.OperationDefinition, vars map[string]any) int {
 func selectionCost(set ast.SelectionSet, vars map[string]any) (sum int) {
 	for _, f := range selected(set) {
 		if len(f.SelectionSet) == 0 || f.Name == "pageInfo" {
+			continue
+		}
+		if ids, ok := f.ArgumentMap(vars)["ids"].([]any); ok {
+			sum += len(ids) * (1 + selectionCost(f.SelectionSet, vars))
 			continue
 		}
 		if !strings.HasSuffix(f.Definition.Type.Name(), "Connection") {

@@ -184,18 +184,31 @@ type restProduct struct {
 func (p *product) variantID(i int) int64 { return p.id*8 + int64(i) }
 func (p *product) sku(i int) string      { return fmt.Sprintf("SKU-%d-%s", p.id%1_000_000, sizes[i]) }
 
+func (p *product) restVariant(i int) restVariant {
+	return restVariant{
+		ID: p.variantID(i), ProductID: p.id, Title: sizes[i], Price: p.price.String(), Position: i + 1, InventoryPolicy: "deny",
+		Option1: sizes[i], CreatedAt: restTime(p.created), UpdatedAt: restTime(p.updated), Taxable: true, SKU: p.sku(i),
+		InventoryQuantity: p.stock[i], AdminGraphqlAPIID: gid("ProductVariant", p.variantID(i)),
+	}
+}
+
+func (p *product) variantNode(i int) fields {
+	return fields{
+		"id": gid("ProductVariant", p.variantID(i)), "legacyResourceId": fmt.Sprint(p.variantID(i)), "title": sizes[i],
+		"displayName": p.title + " - " + sizes[i], "sku": p.sku(i), "barcode": nil, "price": p.price.String(), "compareAtPrice": nil,
+		"position": i + 1, "inventoryQuantity": p.stock[i], "inventoryPolicy": "DENY", "availableForSale": p.stock[i] > 0, "taxable": true,
+		"selectedOptions": []fields{{"name": "Size", "value": sizes[i]}}, "createdAt": nodeTime(p.created), "updatedAt": nodeTime(p.updated),
+	}
+}
+
 func (p *product) rest() any {
 	r := restProduct{
 		ID: p.id, Title: p.title, BodyHTML: p.html, Vendor: p.vendor, ProductType: p.kind, CreatedAt: restTime(p.created), Handle: p.handle(),
 		UpdatedAt: restTime(p.updated), PublishedAt: restTime(p.created), PublishedScope: "web", Tags: p.tags, Status: p.status,
 		AdminGraphqlAPIID: gid("Product", p.id),
 	}
-	for i, n := range p.stock {
-		r.Variants = append(r.Variants, restVariant{
-			ID: p.variantID(i), ProductID: p.id, Title: sizes[i], Price: p.price.String(), Position: i + 1, InventoryPolicy: "deny",
-			Option1: sizes[i], CreatedAt: restTime(p.created), UpdatedAt: restTime(p.updated), Taxable: true, SKU: p.sku(i),
-			InventoryQuantity: n, AdminGraphqlAPIID: gid("ProductVariant", p.variantID(i)),
-		})
+	for i := range p.stock {
+		r.Variants = append(r.Variants, p.restVariant(i))
 	}
 	return r
 }
@@ -205,11 +218,7 @@ func (p *product) node() fields {
 	variants := make([]fields, len(p.stock))
 	for i, n := range p.stock {
 		total += n
-		variants[i] = fields{
-			"id": gid("ProductVariant", p.variantID(i)), "title": sizes[i], "sku": p.sku(i), "barcode": nil, "price": p.price.String(),
-			"compareAtPrice": nil, "position": i + 1, "inventoryQuantity": n, "taxable": true,
-			"createdAt": nodeTime(p.created), "updatedAt": nodeTime(p.updated),
-		}
+		variants[i] = p.variantNode(i)
 	}
 	return fields{
 		"id": gid("Product", p.id), "legacyResourceId": fmt.Sprint(p.id), "createdAt": nodeTime(p.created), "updatedAt": nodeTime(p.updated),
@@ -219,126 +228,6 @@ func (p *product) node() fields {
 		"onlineStoreUrl": "https://sandbox-shop.example/products/" + p.handle(),
 		"priceRangeV2":   fields{"minVariantPrice": money(p.price), "maxVariantPrice": money(p.price)},
 		"variants":       nested(variants),
-	}
-}
-
-// order is a sale of lines to a customer.
-type order struct {
-	id               int64
-	created, updated time.Time
-	number           int
-	buyer            *customer
-	lines            []line
-	financial        string // REST word; GraphQL has it in capitals
-	fulfilled        bool
-	tags, note       string
-}
-
-type line struct {
-	title, size string
-	quantity    int
-	price       cents
-}
-
-func (o *order) key() int64           { return o.id }
-func (o *order) updatedAt() time.Time { return o.updated }
-func (o *order) name() string         { return fmt.Sprintf("#%d", o.number) }
-
-func (o *order) subtotal() (sum cents) {
-	for _, l := range o.lines {
-		sum += l.price * cents(l.quantity)
-	}
-	return sum
-}
-
-func (o *order) tax() cents { return o.subtotal() * 8 / 100 }
-
-type restLine struct {
-	ID                int64  `json:"id"`
-	Title             string `json:"title"`
-	VariantTitle      string `json:"variant_title"`
-	Name              string `json:"name"`
-	Quantity          int    `json:"quantity"`
-	Price             string `json:"price"`
-	SKU               string `json:"sku"`
-	Taxable           bool   `json:"taxable"`
-	RequiresShipping  bool   `json:"requires_shipping"`
-	AdminGraphqlAPIID string `json:"admin_graphql_api_id"`
-}
-
-type restOrder struct {
-	ID                int64        `json:"id"`
-	AdminGraphqlAPIID string       `json:"admin_graphql_api_id"`
-	CancelReason      *string      `json:"cancel_reason"`
-	CancelledAt       *string      `json:"cancelled_at"`
-	ClosedAt          *string      `json:"closed_at"`
-	Confirmed         bool         `json:"confirmed"`
-	CreatedAt         string       `json:"created_at"`
-	Currency          string       `json:"currency"`
-	Email             string       `json:"email"`
-	FinancialStatus   string       `json:"financial_status"`
-	FulfillmentStatus *string      `json:"fulfillment_status"`
-	Name              string       `json:"name"`
-	Note              string       `json:"note"`
-	OrderNumber       int          `json:"order_number"`
-	ProcessedAt       string       `json:"processed_at"`
-	SourceName        string       `json:"source_name"`
-	SubtotalPrice     string       `json:"subtotal_price"`
-	Tags              string       `json:"tags"`
-	TaxesIncluded     bool         `json:"taxes_included"`
-	Test              bool         `json:"test"`
-	TotalDiscounts    string       `json:"total_discounts"`
-	TotalPrice        string       `json:"total_price"`
-	TotalTax          string       `json:"total_tax"`
-	UpdatedAt         string       `json:"updated_at"`
-	Customer          restCustomer `json:"customer"`
-	LineItems         []restLine   `json:"line_items"`
-	ShippingAddress   restAddress  `json:"shipping_address"`
-}
-
-func (o *order) rest() any {
-	r := restOrder{
-		ID: o.id, AdminGraphqlAPIID: gid("Order", o.id), Confirmed: true, CreatedAt: restTime(o.created), Currency: currency,
-		Email: o.buyer.email, FinancialStatus: o.financial, Name: o.name(), Note: o.note, OrderNumber: o.number,
-		ProcessedAt: restTime(o.created), SourceName: "web", SubtotalPrice: o.subtotal().String(), Tags: o.tags, TotalDiscounts: "0.00",
-		TotalPrice: (o.subtotal() + o.tax()).String(), TotalTax: o.tax().String(), UpdatedAt: restTime(o.updated),
-		Customer: o.buyer.rest().(restCustomer), ShippingAddress: o.buyer.address(),
-	}
-	if o.fulfilled {
-		status := "fulfilled"
-		r.FulfillmentStatus = &status
-	}
-	for i, l := range o.lines {
-		id := o.id*8 + int64(i)
-		r.LineItems = append(r.LineItems, restLine{
-			ID: id, Title: l.title, VariantTitle: l.size, Name: l.title + " - " + l.size, Quantity: l.quantity, Price: l.price.String(),
-			SKU: "SKU-" + l.size, Taxable: true, RequiresShipping: true, AdminGraphqlAPIID: gid("LineItem", id),
-		})
-	}
-	return r
-}
-
-func (o *order) node() fields {
-	fulfillment := "UNFULFILLED"
-	if o.fulfilled {
-		fulfillment = "FULFILLED"
-	}
-	lines := make([]fields, len(o.lines))
-	for i, l := range o.lines {
-		lines[i] = fields{
-			"id": gid("LineItem", o.id*8+int64(i)), "name": l.title + " - " + l.size, "title": l.title, "variantTitle": l.size, "sku": "SKU-" + l.size,
-			"vendor": nil, "quantity": l.quantity, "currentQuantity": l.quantity, "requiresShipping": true, "taxable": true,
-			"originalUnitPriceSet": moneyBag(l.price),
-		}
-	}
-	return fields{
-		"id": gid("Order", o.id), "legacyResourceId": fmt.Sprint(o.id), "createdAt": nodeTime(o.created), "updatedAt": nodeTime(o.updated),
-		"processedAt": nodeTime(o.created), "closedAt": nil, "cancelledAt": nil, "cancelReason": nil, "name": o.name(), "email": o.buyer.email,
-		"phone": nil, "note": o.note, "tags": []any{o.tags}, "test": false, "confirmed": true, "currencyCode": currency,
-		"presentmentCurrencyCode": currency, "displayFinancialStatus": strings.ToUpper(o.financial), "displayFulfillmentStatus": fulfillment,
-		"taxesIncluded": false, "sourceName": "web", "totalPriceSet": moneyBag(o.subtotal() + o.tax()), "subtotalPriceSet": moneyBag(o.subtotal()),
-		"totalTaxSet": moneyBag(o.tax()), "totalDiscountsSet": moneyBag(0), "customer": o.buyer.node(), "shippingAddress": o.buyer.addressNode(),
-		"lineItems": nested(lines),
 	}
 }
 
@@ -370,6 +259,14 @@ func (s *Shop) fresh(stream Stream, id int64, at time.Time) object {
 			o.buyer = s.freshCustomer(id+1, at)
 		}
 		return o
+	case DraftOrders:
+		return &draft{s.freshQuote(stream, id, at, "open")}
+	case Checkouts:
+		return &checkout{s.freshQuote(stream, id, at, "open")}
+	case Collections:
+		return &productGroup{
+			id: id, created: at, updated: at, title: pick(s.rng, makers) + " favorites", html: `<p>Our "best" ☕</p>`, products: s.rng.IntN(50),
+		}
 	default:
 		p := &product{
 			id: id, created: at, updated: at, title: pick(s.rng, goods), vendor: pick(s.rng, makers), kind: "Goods", tags: pick(s.rng, labels),
@@ -394,6 +291,13 @@ func (s *Shop) freshCustomer(id int64, at time.Time) *customer {
 	return c
 }
 
+func (s *Shop) freshQuote(stream Stream, id int64, at time.Time, status string) quote {
+	return quote{
+		id: id, created: at, updated: at, number: 1 + len(s.collections[stream].ids), buyer: s.freshCustomer(id+1, at), status: status,
+		lines: []line{{pick(s.rng, goods), pick(s.rng, sizes), 1 + s.rng.IntN(3), cents(500 + s.rng.IntN(20_000))}},
+	}
+}
+
 // changed makes the next state of an object.
 func (s *Shop) changed(old object, at time.Time) object {
 	note := fmt.Sprintf("change %d: \"called\" 📞\nagain", s.rng.IntN(1_000_000))
@@ -412,6 +316,18 @@ func (s *Shop) changed(old object, at time.Time) object {
 		c.updated, c.note = at, note
 		c.financial = pick(s.rng, []string{"pending", "paid", "refunded"})
 		c.fulfilled = s.rng.IntN(2) == 0
+		return &c
+	case *draft:
+		c := *o
+		c.updated, c.note = at, note
+		return &c
+	case *checkout:
+		c := *o
+		c.updated, c.note = at, note
+		return &c
+	case *productGroup:
+		c := *o
+		c.updated, c.products = at, s.rng.IntN(50)
 		return &c
 	default:
 		c := *old.(*product)

@@ -23,7 +23,7 @@ func loadSchema() *ast.Schema {
 	return gqlparser.MustLoadSchema(&ast.Source{Name: "schema.graphql", Input: schemaSource})
 }
 
-// fields is a GraphQL object as a map; a value is nil, a scalar, fields, a list of either, or a nested connection.
+// fields is a GraphQL object as a map; a value is nil, a scalar, fields, a list of either, a nested connection, or what makes one.
 type fields map[string]any
 
 // nested is a connection within an object: all of it, to be cut by the field's arguments.
@@ -52,6 +52,8 @@ type answer struct {
 	errors   []gqlError
 	cost     int
 	warnings []searchWarning
+	// bulk, in a bulk operation, takes the connections within an object.
+	bulk func(o fields, f *ast.Field)
 }
 
 // gqlError is an error as the vendor writes it: https://shopify.dev/docs/api/admin-graphql#status_and_error_codes
@@ -100,15 +102,21 @@ func parse(schema *ast.Schema, query string, variables map[string]any) (*ast.Ope
 }
 
 // selected flattens fragments into the fields that they hold.
-func selected(set ast.SelectionSet) (out []*ast.Field) {
+func selected(set ast.SelectionSet) []*ast.Field { return selectedOf(set, "") }
+
+// selectedOf leaves out fragments for other types than the object's, where that is known.
+func selectedOf(set ast.SelectionSet, typename string) (out []*ast.Field) {
 	for _, sel := range set {
 		switch sel := sel.(type) {
 		case *ast.Field:
 			out = append(out, sel)
 		case *ast.InlineFragment:
-			out = append(out, selected(sel.SelectionSet)...)
+			if typename != "" && sel.TypeCondition != "" && sel.TypeCondition != typename {
+				continue
+			}
+			out = append(out, selectedOf(sel.SelectionSet, typename)...)
 		case *ast.FragmentSpread:
-			out = append(out, selected(sel.Definition.SelectionSet)...)
+			out = append(out, selectedOf(sel.Definition.SelectionSet, typename)...)
 		}
 	}
 	return out
@@ -127,19 +135,24 @@ func (a *answer) run(op *ast.OperationDefinition, vars map[string]any, resolve f
 		a.name(f.Alias)
 		v, err := resolve(f, f.ArgumentMap(vars))
 		if err != nil {
-			e := gqlError{Message: err.Error(), Path: []string{f.Alias}}
-			if f.Position != nil {
-				e.Locations = []gqlerror.Location{{Line: f.Position.Line, Column: f.Position.Column}}
-			}
-			if known, ok := err.(*fault); ok && known.code != "" {
-				e.Extensions = map[string]any{"code": known.code}
-			}
-			a.errors = append(a.errors, e)
+			a.fail(f, err)
 			v = nil
 		}
 		a.value(v, f, vars)
 	}
 	a.data.WriteByte('}')
+}
+
+// fail notes that a field could not be answered.
+func (a *answer) fail(f *ast.Field, err error) {
+	e := gqlError{Message: err.Error(), Path: []string{f.Alias}}
+	if f.Position != nil {
+		e.Locations = []gqlerror.Location{{Line: f.Position.Line, Column: f.Position.Column}}
+	}
+	if known, ok := err.(*fault); ok && known.code != "" {
+		e.Extensions = map[string]any{"code": known.code}
+	}
+	a.errors = append(a.errors, e)
 }
 
 func (a *answer) name(s string) {
@@ -154,6 +167,25 @@ func (a *answer) value(v any, f *ast.Field, vars map[string]any) {
 		a.data.WriteString("null")
 	case fields:
 		a.object(v, f, vars)
+	case func() any: // made when it is asked for
+		a.value(v(), f, vars)
+	case []any:
+		a.data.WriteByte('[')
+		for i, o := range v {
+			if i > 0 {
+				a.data.WriteByte(',')
+			}
+			a.value(o, f, vars)
+		}
+		a.data.WriteByte(']')
+	case chosen:
+		c, err := v.connection(f.ArgumentMap(vars))
+		if err != nil {
+			a.fail(f, err)
+			a.data.WriteString("null")
+			return
+		}
+		a.connection(c, f, vars)
 	case []fields:
 		a.data.WriteByte('[')
 		for i, o := range v {
@@ -190,10 +222,17 @@ func (a *answer) scalar(v any) {
 func (a *answer) object(o fields, f *ast.Field, vars map[string]any) {
 	a.cost++
 	a.data.WriteByte('{')
-	for i, sub := range selected(f.SelectionSet) {
-		if i > 0 {
+	typename, _ := o["__typename"].(string)
+	first := true
+	for _, sub := range selectedOf(f.SelectionSet, typename) {
+		if a.bulk != nil && strings.HasSuffix(sub.Definition.Type.Name(), "Connection") {
+			a.bulk(o, sub) // its nodes become lines of their own
+			continue
+		}
+		if !first {
 			a.data.WriteByte(',')
 		}
+		first = false
 		a.name(sub.Alias)
 		if sub.Name == "__typename" {
 			a.scalar(sub.ObjectDefinition.Name)

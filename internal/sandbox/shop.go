@@ -27,8 +27,23 @@ const (
 	Products  Stream = "products"
 )
 
-// Streams lists the collections.
+// What is made beside them: draft orders, collections and left checkouts have lives of their own, the others belong to a product or an order.
+const (
+	DraftOrders     Stream = "draft_orders"
+	Collections     Stream = "collections"
+	Checkouts       Stream = "checkouts"
+	Variants        Stream = "variants"
+	InventoryItems  Stream = "inventory_items"
+	InventoryLevels Stream = "inventory_levels"
+	Fulfillments    Stream = "fulfillments"
+	Refunds         Stream = "refunds"
+)
+
+// Streams lists the collections that Generate changes.
 var Streams = []Stream{Customers, Orders, Products}
+
+// kept are all that have lives of their own.
+var kept = []Stream{Customers, Orders, Products, DraftOrders, Collections, Checkouts}
 
 // Options say what the shop is like. The zero value is a small empty shop without limits.
 type Options struct {
@@ -39,10 +54,15 @@ type Options struct {
 	// AccessToken is what a caller must send, ClientSecret what webhooks are signed with; empty = "shpat_sandbox",
 	// "shpss_sandbox".
 	AccessToken, ClientSecret string
-	// Scopes are the app's access scopes; nil = read_customers, read_orders, read_products.
+	// ClientID names the app; empty = "sandbox-app". Expiring gives AccessToken an hour and a refresh token, and Elsewhere says that the shop is not one
+	// of the app's own organization, which may not use the client credentials grant.
+	ClientID            string
+	Expiring, Elsewhere bool
+	// Scopes are the app's access scopes; nil = those of all that the shop has.
 	Scopes []string
 	// Customers, Orders and Products are how many of each there are at the start, made before webhooks begin.
-	Customers, Orders, Products int
+	Customers, Orders, Products         int
+	DraftOrders, Collections, Checkouts int
 	// Start is when the oldest of them was made; zero = 2026-01-05. The next ones follow Step apart; 0 = 1 s, negative = all at Start.
 	Start time.Time
 	Step  time.Duration
@@ -62,6 +82,8 @@ type Options struct {
 	Timeout time.Duration
 	// Concurrency is how many webhooks are under way at once; 0 = 16.
 	Concurrency int
+	// BulkTime is how long a bulk operation runs; 0 = it is finished when it is looked at.
+	BulkTime time.Duration
 	// Now is the clock; nil = time.Now.
 	Now func() time.Time
 }
@@ -84,6 +106,10 @@ type Shop struct {
 	hold        int
 	faults      Faults
 	served      map[Served]struct{}
+	lastChild   int64           // of fulfillments and refunds
+	parents     map[int64]int64 // their orders
+	bulk        bulkOperations
+	tokens      tokens
 }
 
 var _ http.Handler = (*Shop)(nil)
@@ -99,8 +125,13 @@ func New(o Options) *Shop {
 	if o.ClientSecret == "" {
 		o.ClientSecret = "shpss_sandbox"
 	}
+	if o.ClientID == "" {
+		o.ClientID = "sandbox-app"
+	}
 	if o.Scopes == nil {
-		o.Scopes = []string{"read_customers", "read_orders", "read_products"}
+		o.Scopes = []string{
+			"read_customers", "read_orders", "read_products", "read_inventory", "read_locations", "read_fulfillments", "read_draft_orders",
+		}
 	}
 	if o.Start.IsZero() {
 		o.Start = time.Date(2026, 1, 5, 9, 0, 0, 0, time.UTC)
@@ -131,12 +162,21 @@ func New(o Options) *Shop {
 		collections: make(map[Stream]*collection),
 		nextSub:     1_105_296_130_336,
 		served:      make(map[Served]struct{}),
+		parents:     make(map[int64]int64),
+		tokens:      tokens{ends: make(map[string]time.Time)},
 	}
-	for i, stream := range Streams {
+	for i, stream := range kept {
 		s.collections[stream] = newCollection(7_845_692_539_040 + int64(i)*1_000_000_000)
 	}
+	s.lastChild = 5_212_334_080_000
+	if o.Expiring {
+		s.grant(o.AccessToken, true)
+	}
 	s.bucket = newBucket(o.Throttle, o.Now)
-	s.fill(map[Stream]int{Customers: o.Customers, Orders: o.Orders, Products: o.Products})
+	s.fill(map[Stream]int{
+		Customers: o.Customers, Orders: o.Orders, Products: o.Products,
+		DraftOrders: o.DraftOrders, Collections: o.Collections, Checkouts: o.Checkouts,
+	})
 	s.sender = newSender(o)
 	s.sender.onLost = s.removeSubscription
 	return s
@@ -158,6 +198,9 @@ func (s *Shop) ClientSecret() string {
 	return s.secret
 }
 
+// ClientID names the app.
+func (s *Shop) ClientID() string { return s.options.ClientID }
+
 // RotateSecret signs later changes with another secret.
 func (s *Shop) RotateSecret(secret string) {
 	s.mu.Lock()
@@ -167,7 +210,7 @@ func (s *Shop) RotateSecret(secret string) {
 
 // fill makes the objects of the start, without webhooks.
 func (s *Shop) fill(n map[Stream]int) {
-	for _, stream := range Streams {
+	for _, stream := range kept {
 		at := s.options.Start
 		for range n[stream] {
 			c := s.collections[stream]
@@ -226,6 +269,9 @@ func (s *Shop) create(stream Stream) int64 {
 	o := s.fresh(stream, c.newID(), s.tick())
 	c.put(o, s.takeHold())
 	s.announce(stream, "create", o.key(), o.rest())
+	if p, ok := o.(*product); ok {
+		s.announceGoods(p, "create")
+	}
 	return o.key()
 }
 
@@ -239,12 +285,19 @@ func (s *Shop) update(stream Stream, id int64) {
 		action = "updated" // the vendor's one irregular topic
 	}
 	s.announce(stream, action, id, o.rest())
+	if p, ok := o.(*product); ok {
+		s.announceGoods(p, "update")
+	}
 }
 
 func (s *Shop) remove(stream Stream, id int64) {
+	o, _ := s.collections[stream].get(id)
 	s.collections[stream].remove(id)
 	s.tick()
 	s.announce(stream, "delete", id, deleted{ID: id})
+	if p, ok := o.(*product); ok {
+		s.announceGoods(p, "delete")
+	}
 }
 
 // deleted is all that a delete webhook carries.
@@ -291,22 +344,36 @@ func (s *Shop) change(streams []Stream) {
 	}
 }
 
-// IDs lists a collection's objects, oldest first.
+// IDs lists a stream's objects in the order of their IDs.
 func (s *Shop) IDs(stream Stream) []int64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.collections[stream].live()
+	if c, ok := s.collections[stream]; ok {
+		return c.live()
+	}
+	var ids []int64
+	for _, p := range s.derived(stream) {
+		ids = append(ids, p.key())
+	}
+	return ids
 }
 
 // UpdatedAt is when an object last changed.
 func (s *Shop) UpdatedAt(stream Stream, id int64) (time.Time, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	o, ok := s.collections[stream].get(id)
-	if !ok {
+	if c, ok := s.collections[stream]; ok {
+		if o, ok := c.get(id); ok {
+			return o.updatedAt(), true
+		}
 		return time.Time{}, false
 	}
-	return o.updatedAt(), true
+	for _, p := range s.derived(stream) {
+		if p.key() == id {
+			return p.updatedAt(), true
+		}
+	}
+	return time.Time{}, false
 }
 
 // HoldIndex keeps the next n changes out of every query until ReleaseIndex, as the vendor's search index lags behind at times.
