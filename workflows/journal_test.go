@@ -104,3 +104,25 @@ func TestFloorsTellWhereJournalsStood(t *testing.T) {
 		})
 	}
 }
+
+// Parts of an Arrival are taken each once, also when they come again in another company.
+func TestPartsEnterOnce(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	with := func(a Arrival, more ...Arrival) Arrival {
+		for _, m := range more {
+			a.More = append(a.More, Part{From: m.From, To: m.To, Segments: m.Segments})
+		}
+		return a
+	}
+	one, two, three := arrivalOf(1, 2, 10), arrivalOf(3, 3, 20), arrivalOf(5, 9, 30)
+	s := w.drive(input(realtimePlan()), time.Hour,
+		event{time.Second, signal(one)},
+		event{2 * time.Second, signal(with(one, two))},
+		event{3 * time.Second, signal(with(two, three))},
+		event{4 * time.Second, signal(with(one, two, three))},
+		event{5 * time.Second, signal(with(arrivalOf(10, 10, 1), Arrival{From: 12, To: 11}))})
+	if s.Received != 60 || w.ledger["warehouse"] != 60 || s.Undecodable != 1 {
+		t.Errorf("received %d, delivered %d, not understood %d", s.Received, w.ledger["warehouse"], s.Undecodable)
+	}
+}

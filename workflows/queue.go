@@ -15,16 +15,18 @@ func (r *run) arrive(a Arrival) {
 		// Acknowledged before the installation was installed anew, for the same user: it is delivered like the rest.
 		journal += "@" + a.Epoch
 	}
-	if !r.state.pass(journal, a.To) {
-		r.state.Dropped++
-		return
-	}
-	for _, ref := range a.Segments {
-		if e := (activities.Entry{Ref: ref}); !r.await(e) {
-			r.enqueue(e)
+	for _, part := range a.Parts() {
+		if !r.state.pass(journal, part.To) {
+			r.state.Dropped++
+			continue
 		}
+		for _, ref := range part.Segments {
+			if e := (activities.Entry{Ref: ref}); !r.await(e) {
+				r.enqueue(e)
+			}
+		}
+		r.state.ReceivedAt = r.now()
 	}
-	r.state.ReceivedAt = r.now()
 }
 
 // enqueue takes in the records of an entry.

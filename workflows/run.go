@@ -2,6 +2,7 @@ package workflows
 
 import (
 	"encoding/json"
+	"slices"
 	"time"
 
 	"go.temporal.io/sdk/converter"
@@ -165,7 +166,7 @@ func (r *run) drain() {
 // take decodes an arrival by itself: a channel drops in silence what it can't decode.
 func (r *run) take(raw converter.RawValue) {
 	var a Arrival
-	if err := json.Unmarshal(raw.Payload().GetData(), &a); err != nil || a.Journal == "" || a.To < a.From {
+	if err := json.Unmarshal(raw.Payload().GetData(), &a); err != nil || a.Journal == "" || slices.ContainsFunc(a.Parts(), func(p Part) bool { return p.To < p.From }) {
 		r.state.Undecodable++
 		workflow.GetLogger(r.ctx).Error("a signal could not be understood; it stands in the history", "signal", ArrivalSignal)
 		return

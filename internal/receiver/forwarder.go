@@ -20,7 +20,7 @@ import (
 //	 1. It reads the journal and keeps what it read per epoch.
 //	 2. When an epoch's turn comes, it seals all that is there, one segment a stream.
 //	 3. It binds itself to that by an intent: an Arrival with the range of journal indexes, durable in the journal.
-//	 4. It signals the Arrival until it is taken, one at a time for each epoch, in the order of From.
+//	 4. It signals the Arrival until it is taken, one at a time for each epoch, in the order of From; those that wait go together.
 //	 5. The journal's tail moves up to the first entry that is neither covered by an intent that was taken, nor one
 //	    that is still to be.
 //
@@ -301,7 +301,8 @@ func (f *Forwarder) dispatch(ctx context.Context) {
 			continue
 		}
 		q.sending = true
-		seals := len(q.intents) == 0
+		// What waits goes with the intents that are there, unless these can't be handed over.
+		seals := len(q.intents) == 0 || len(q.waiting) > 0 && !q.sealing && q.failures == 0 && len(q.intents) < workflows.MaxArrivalParts
 		if seals {
 			q.sealing = true
 		}
@@ -317,8 +318,11 @@ func (f *Forwarder) turn(ctx context.Context, q *queue, seals bool) {
 	if seals {
 		err = f.seal(ctx, q)
 	}
+	f.mu.Lock()
+	some := len(q.intents) > 0
+	f.mu.Unlock()
 	start := time.Now()
-	if err == nil {
+	if some { // also when what else waits could not be sealed: that is tried again in the next turn
 		records, err = f.hand(ctx, q)
 	}
 	took := time.Since(start)
@@ -399,26 +403,35 @@ func (f *Forwarder) rest(ctx context.Context, q *queue, err error) {
 	})
 }
 
-// hand signals the queue's oldest intent and takes it off when the workflow has it, or quarantine. It returns how many records
+// hand signals the queue's oldest intents and takes them off when the workflow has them, or quarantine. It returns how many records
 // that were.
 func (f *Forwarder) hand(ctx context.Context, q *queue) (records int, err error) {
 	f.mu.Lock()
-	it := q.intents[0]
+	intents := together(q.intents)
 	f.mu.Unlock()
+	arrival := intents[0].Arrival
+	for _, it := range intents[1:] {
+		arrival.More = append(arrival.More, workflows.Part{From: it.From, To: it.To, Segments: it.Segments})
+	}
+	for _, it := range intents {
+		records += it.records()
+	}
 	start := time.Now()
 	signal, cancel := context.WithTimeout(ctx, f.SignalTime)
-	err = f.Signaler.Signal(signal, it.Installation, it.Arrival)
+	err = f.Signaler.Signal(signal, q.installation, arrival)
 	cancel()
 	f.Metrics.signalTook.Observe(time.Since(start).Seconds())
 	switch {
 	case err == nil:
 		f.Metrics.signals.WithLabelValues("taken").Inc()
-		f.Metrics.forwarded.Add(float64(it.records()))
-		f.Metrics.delay.Observe(time.Since(it.At).Seconds())
+		f.Metrics.forwarded.Add(float64(records))
+		f.Metrics.delay.Observe(time.Since(arrival.At).Seconds())
 	case errors.Is(err, ErrEnded):
 		f.Metrics.signals.WithLabelValues("ended").Inc()
-		if err := f.ended(ctx, it); err != nil {
-			return 0, err
+		for _, it := range intents {
+			if err := f.ended(ctx, it); err != nil {
+				return 0, err
+			}
 		}
 	default:
 		f.Metrics.signals.WithLabelValues("again").Inc()
@@ -426,11 +439,23 @@ func (f *Forwarder) hand(ctx context.Context, q *queue) (records int, err error)
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	q.intents = q.intents[1:]
-	f.intents--
-	f.pledged -= it.size
-	f.acked[it.Epoch] = it.To
-	return it.records(), nil
+	for _, it := range intents {
+		f.pledged -= it.size
+		f.acked[it.Epoch] = it.To
+	}
+	q.intents = q.intents[len(intents):]
+	f.intents -= len(intents)
+	return records, nil
+}
+
+// together are the first of the intents that go with one signal.
+func together(intents []*intent) []*intent {
+	n, size := 1, intents[0].size
+	for n < len(intents) && n < workflows.MaxArrivalParts && size+intents[n].size <= workflows.MaxPartsBytes {
+		size += intents[n].size
+		n++
+	}
+	return append([]*intent(nil), intents[:n]...)
 }
 
 // broadcast wakes those who wait for something to have changed. f.mu is held.

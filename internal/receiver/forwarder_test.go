@@ -278,8 +278,18 @@ func TestMemoryIsBounded(t *testing.T) {
 			return read || stalled()
 		})
 	}
+	x.mu.Lock()
+	intents := x.intents
+	x.mu.Unlock()
 	w.set(func(*world) { down = false })
 	x.idle(t, l)
+	signals := 0
+	for epoch := range want {
+		signals += w.workflows[epoch].signals
+	}
+	if signals >= intents { // and what was not sealed yet needs some, too
+		t.Errorf("%d signals for %d intents: those that wait go together", signals, intents)
+	}
 	for epoch, n := range want {
 		if got := w.arrived(epoch); len(got) != n {
 			t.Errorf("%s got %d of %d", epoch, len(got), n)

@@ -105,21 +105,28 @@ func (w *world) Signal(ctx context.Context, installation string, a workflows.Arr
 
 // take does what the workflow does with an Arrival; w.mu is held.
 func (w *world) take(wf *fakeWorkflow, installation string, a workflows.Arrival) {
-	if b, err := json.Marshal(a); err != nil || len(b) > workflows.MaxArrivalBytes || len(a.Segments) > workflows.MaxArrivalSegments {
-		w.t.Errorf("an Arrival of %d bytes with %d segments: %v", len(b), len(a.Segments), err)
+	parts := a.Parts()
+	if b, err := json.Marshal(a); err != nil || len(b) > max(workflows.MaxArrivalBytes, workflows.MaxPartsBytes) || len(parts) > workflows.MaxArrivalParts {
+		w.t.Errorf("an Arrival of %d bytes with %d parts: %v", len(b), len(parts), err)
 	}
 	if installation != "i/"+a.Epoch {
 		w.t.Errorf("epoch %s signalled to %s", a.Epoch, installation)
 	}
 	wf.signals++
-	mark := wf.marks[a.Journal]
-	switch {
-	case a.To <= mark:
-	case a.From <= mark:
-		w.t.Errorf("%s: range %d-%d overlaps in part what came up to %d", a.Epoch, a.From, a.To, mark)
-	default:
-		wf.marks[a.Journal] = a.To
-		wf.arrivals = append(wf.arrivals, a)
+	for _, p := range parts {
+		one := workflows.Arrival{Epoch: a.Epoch, Journal: a.Journal, From: p.From, To: p.To, Segments: p.Segments, At: a.At}
+		if b, err := json.Marshal(one); err != nil || len(b) > workflows.MaxArrivalBytes || len(p.Segments) > workflows.MaxArrivalSegments {
+			w.t.Errorf("a part of %d bytes with %d segments: %v", len(b), len(p.Segments), err)
+		}
+		mark := wf.marks[a.Journal]
+		switch {
+		case p.To <= mark:
+		case p.From <= mark:
+			w.t.Errorf("%s: range %d-%d overlaps in part what came up to %d", a.Epoch, p.From, p.To, mark)
+		default:
+			wf.marks[a.Journal] = p.To
+			wf.arrivals = append(wf.arrivals, one)
+		}
 	}
 }
 
