@@ -36,8 +36,23 @@ type files struct {
 // upload is the objects of a statement.
 type upload struct {
 	files    *files
-	keys     []string
+	keys     []string // the data files first
+	starts   []int    // by data file, its first row
 	manifest string
+}
+
+// rowAt is the row in a line of a file, from 1 up; -1 where there is no such file. Redshift may tell only the beginning of a long name.
+func (u *upload) rowAt(url string, line int) int {
+	found := -1
+	for i, start := range u.starts {
+		if url != "" && strings.HasPrefix("s3://"+u.files.bucket+"/"+u.keys[i], url) {
+			if found >= 0 {
+				return -1
+			}
+			found = start + line - 1
+		}
+	}
+	return found
 }
 
 // put writes the files and their manifest. Names are made of the lane, the first ordinal and what is in the file, and are written once: who writes
@@ -54,17 +69,18 @@ func (f *files) put(ctx context.Context, e *encoder) (*upload, error) {
 	var manifest struct {
 		Entries []entry `json:"entries"`
 	}
+	size, start := 0, 0
 	flush := func() error {
 		if err := z.Close(); err != nil {
 			return connectors.AsError("compress rows", err)
 		}
+		u.starts = append(u.starts, start)
 		key, err := f.write(ctx, u, e.batch, first, b.Bytes(), "json.gz")
 		manifest.Entries = append(manifest.Entries, entry{"s3://" + f.bucket + "/" + key, true})
 		b.Reset()
 		z.Reset(&b)
 		return err
 	}
-	size := 0
 	var line []byte
 	names := e.stage.names()
 	for i := range e.rows.List {
@@ -74,13 +90,13 @@ func (f *files) put(ctx context.Context, e *encoder) (*upload, error) {
 		}
 		line = e.line(line[:0], names, row)
 		if len(line) > maxLine {
-			return u, &table.RowError{Reason: fmt.Sprintf("its row is larger than the %d MiB that Redshift loads", maxLine>>20)}
+			return u, refusedRow(e.rows.List[i], "its row is larger than the %d MiB that Redshift loads", maxLine>>20)
 		}
 		if size > 0 && size+len(line) > fileBytes {
 			if err := flush(); err != nil {
 				return u, err
 			}
-			size = 0
+			size, start = 0, i
 		}
 		size += len(line)
 		if _, err := z.Write(line); err != nil {

@@ -228,7 +228,9 @@ func TestDestination(t *testing.T) {
 			def := redshift.Definition()
 			through, proxy := breakable(t, connection(t, s))
 			return connectortest.DestinationPlace{
-				Open: func(t *testing.T, mode connectors.Mode) connectors.Destination { return open(t, def, block(t, through, text, mode)) },
+				Open: func(t *testing.T, mode connectors.Mode) connectors.Destination {
+					return open(t, def, block(t, through, text, mode))
+				},
 				Rows: func(t *testing.T) []connectortest.Row { return rows(t, s) },
 				Columns: &connectortest.ColumnsPlace{
 					Open: func(t *testing.T, mode connectors.Mode, rule connectors.SchemaRule) connectors.Destination {

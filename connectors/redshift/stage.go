@@ -173,7 +173,7 @@ func (t *ledgerTx) copyFiles(ctx context.Context, e *encoder) error {
 	if _, err := t.Exec(ctx, t.pool.files.load(e.stage, upload.manifest)); err != nil {
 		var pg *pgconn.PgError
 		if errors.As(err, &pg) && isLoadError(pg) {
-			return t.loadError(ctx, e, err)
+			return t.loadError(ctx, e, upload)
 		}
 		return t.failed("copy rows", err)
 	}
@@ -182,20 +182,24 @@ func (t *ledgerTx) copyFiles(ctx context.Context, e *encoder) error {
 
 // loadError finds out what COPY had against which row. Redshift's own words are not repeated: they may quote it (I7).
 // https://docs.aws.amazon.com/redshift/latest/dg/SYS_LOAD_ERROR_DETAIL.html
-func (t *ledgerTx) loadError(ctx context.Context, e *encoder, cause error) error {
-	var name string
+func (t *ledgerTx) loadError(ctx context.Context, e *encoder, u *upload) error {
+	var file, name string
 	var line, code int64
-	err := t.QueryRow(ctx, `SELECT TRIM(column_name), line_number, error_code FROM sys_load_error_detail
-		WHERE session_id = pg_backend_pid() ORDER BY start_time DESC, line_number LIMIT 1`).Scan(&name, &line, &code)
+	err := t.QueryRow(ctx, `SELECT TRIM(file_name), line_number, TRIM(column_name), error_code FROM sys_load_error_detail
+		WHERE session_id = pg_backend_pid() ORDER BY start_time DESC, line_number LIMIT 1`).Scan(&file, &line, &name, &code)
 	if err != nil {
-		return &table.RowError{Reason: "Redshift refused it when it was loaded"}
+		return &table.RowError{Reason: "Redshift refused it when it was loaded"} // it is found by halves
 	}
 	for i, c := range e.stage.columns {
 		if fmt.Sprint("v", i) == name {
 			name = c.Name
 		}
 	}
-	return &table.RowError{Reason: fmt.Sprintf("Redshift refused it when it was loaded: column %q, error %d", connectors.Clip(name, maxName), code)}
+	row := &table.RowError{Reason: fmt.Sprintf("Redshift refused it when it was loaded: column %q, error %d", connectors.Clip(name, maxName), code)}
+	if i := u.rowAt(file, int(line)); i >= 0 && i < len(e.rows.List) {
+		row.Record = e.rows.List[i].Record
+	}
+	return row
 }
 
 // encoder makes the rows of a statement into what a staging table takes.
@@ -222,11 +226,15 @@ func (e *encoder) isFew() bool {
 	return bytes <= fewBytes
 }
 
+func refusedRow(r table.Row, format string, args ...any) *table.RowError {
+	return &table.RowError{Reason: fmt.Sprintf(format, args...), Record: r.Record}
+}
+
 // row is a row's values as text, in the order of the stage's names, nil for NULL. The error is a *table.RowError for what the columns can't hold.
 func (e *encoder) row(i int) ([]*string, error) {
 	r := e.rows.List[i]
 	if len(r.Stream) > maxWho {
-		return nil, &table.RowError{Reason: fmt.Sprintf("the record's stream is longer than %d bytes", maxWho)}
+		return nil, refusedRow(r, "the record's stream is longer than %d bytes", maxWho)
 	}
 	text := func(s string) *string { return &s }
 	row := []*string{
@@ -254,12 +262,12 @@ func (e *encoder) row(i int) ([]*string, error) {
 			s = text(string(v))
 			if c.Native == superType {
 				if reason := unfitForSuper(v); reason != "" {
-					return nil, &table.RowError{Reason: fmt.Sprintf("column %q is SUPER, which does not hold the value as it is: %s", c.Name, reason)}
+					return nil, refusedRow(r, "column %q is SUPER, which does not hold the value as it is: %s", c.Name, reason)
 				}
 			}
 		}
 		if s != nil && len(*s) > maxText && c.Native != superType {
-			return nil, &table.RowError{Reason: fmt.Sprintf("a value for column %q is longer than the %d bytes that a VARCHAR holds", c.Name, maxText)}
+			return nil, refusedRow(r, "a value for column %q is longer than the %d bytes that a VARCHAR holds", c.Name, maxText)
 		}
 		row = append(row, s)
 	}

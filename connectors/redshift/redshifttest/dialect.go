@@ -18,7 +18,7 @@ var refusals = []struct {
 	{regexp.MustCompile(`(?i)^\s*CREATE\s+(UNIQUE\s+)?INDEX\b`), Failure{"0A000", "SQL command \"CREATE INDEX\" not supported on Redshift tables.", ""}},
 	{regexp.MustCompile(`(?i)\bFOR (NO KEY )?(UPDATE|SHARE)\b`), Failure{"0A000", "SELECT FOR UPDATE is not supported", ""}},
 	{regexp.MustCompile(`(?i)^\s*(SAVEPOINT|DO|CREATE\s+(DOMAIN|TRIGGER|RULE|TYPE|EXTENSION))\b`), Failure{"0A000", "the command is not supported", ""}},
-	{regexp.MustCompile(`(?i)\b(unnest|pg_advisory\w*|set_config|to_json|row_to_json|jsonb?_\w+)\s*\(`), Failure{"42883", "function does not exist", ""}},
+	{regexp.MustCompile(`(?i)\b(unnest|pg_advisory\w*|set_config|to_json|row_to_json|jsonb?_(agg|array|build|each|object|to|typeof)\w*)\s*\(`), Failure{"42883", "function does not exist", ""}},
 	// https://docs.aws.amazon.com/redshift/latest/dg/c_unsupported-postgresql-datatypes.html
 	{regexp.MustCompile(`(?i)\b(json|jsonb|bytea|uuid|inet|serial|bigserial|money|xml)\b\s*([,)]|$|NOT\b)`), Failure{"42704", "type does not exist", ""}},
 	{regexp.MustCompile(`(?i)\[\s*\]|\bARRAY\s*\[`), Failure{"0A000", "array types are not supported", ""}},

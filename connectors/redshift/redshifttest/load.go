@@ -140,6 +140,9 @@ func (s *Server) rows(bucket, key string, columns []columnOf) ([]byte, *Failure,
 	if err := d.Decode(&manifest); err != nil || len(manifest.Entries) == 0 {
 		return nil, &Failure{"XX000", "Manifest file is not in correct json format", ""}, nil
 	}
+	s.mu.Lock()
+	marker := s.refuse
+	s.mu.Unlock()
 	var out []byte
 	for _, e := range manifest.Entries {
 		bucket, key, ok := strings.Cut(strings.TrimPrefix(e.URL, "s3://"), "/")
@@ -162,7 +165,10 @@ func (s *Server) rows(bucket, key string, columns []columnOf) ([]byte, *Failure,
 			}
 			if len(bytes.TrimSpace(line)) > 0 {
 				var refused *rowFailure
-				if out, refused = appendRow(out, line, columns); refused != nil {
+				if out, refused = appendRow(out, line, columns); refused == nil && marker != "" && bytes.Contains(line, []byte(marker)) {
+					refused = &rowFailure{column: columns[len(columns)-1], code: 1216, message: "Invalid value " + string(line[:min(len(line), 200)])}
+				}
+				if refused != nil {
 					refused.file, refused.line = e.URL, n
 					return nil, nil, refused
 				}

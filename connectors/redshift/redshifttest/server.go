@@ -66,6 +66,7 @@ type Server struct {
 	conns      map[net.Conn]bool
 	statements []string
 	fail       func(sql string) *Failure
+	refuse     string // in a line that COPY refuses
 	closed     bool
 }
 
@@ -139,6 +140,9 @@ func (s *Server) Deny(who string, denied bool) { s.set(func() { s.denied[who] = 
 
 // Fail makes statements fail for which f returns a failure.
 func (s *Server) Fail(f func(sql string) *Failure) { s.set(func() { s.fail = f }) }
+
+// RefuseLines makes COPY refuse lines that have a text in them, for a reason that nobody could have known.
+func (s *Server) RefuseLines(text string) { s.set(func() { s.refuse = text }) }
 
 func (s *Server) set(change func()) {
 	s.mu.Lock()
