@@ -44,14 +44,14 @@ var (
 	settings = regexp.MustCompile(`(?i)^\s*SET\s+(enable_case_sensitive_identifier|query_group)\b`)
 )
 
-// Version is what version() says: https://docs.aws.amazon.com/redshift/latest/dg/r_VERSION.html
-const version = "'PostgreSQL 8.0.2 on i686-pc-linux-gnu, compiled by GCC gcc (GCC) 3.4.2 20041017 (Red Hat 3.4.2-6.fc3), Redshift 1.0.77467'::varchar AS version"
+// version is what version() says: https://docs.aws.amazon.com/redshift/latest/dg/r_VERSION.html
+const version = "PostgreSQL 8.0.2 on i686-pc-linux-gnu, compiled by GCC gcc (GCC) 3.4.2 20041017 (Red Hat 3.4.2-6.fc3), Redshift 1.0.77467"
 
 // translate makes a statement of PostgreSQL's from one of Redshift's.
 func (s *Server) translate(sql string) (string, *Failure) {
 	s.mu.Lock()
 	s.statements = append(s.statements, sql)
-	fail := s.fail
+	fail, version := s.fail, s.version
 	s.mu.Unlock()
 	if fail != nil {
 		if f := fail(sql); f != nil {
@@ -79,7 +79,7 @@ func (s *Server) translate(sql string) (string, *Failure) {
 		sql = keys.ReplaceAllString(sql, "")
 	}
 	sql = settings.ReplaceAllString(sql, "SET redshift.$1")
-	sql = strings.Replace(sql, "version()", version, 1)
+	sql = strings.Replace(sql, "version()", "'"+version+"'::varchar AS version", 1)
 	sql = strings.ReplaceAll(sql, "current_database()", "current_database()::text")
 	return sql, nil
 }

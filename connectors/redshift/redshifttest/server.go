@@ -66,6 +66,7 @@ type Server struct {
 	conns      map[net.Conn]bool
 	statements []string
 	fail       func(sql string) *Failure
+	version    string
 	refuse     string // in a line that COPY refuses
 	closed     bool
 }
@@ -78,7 +79,7 @@ func New(t testing.TB, keyID, secret, password string) *Server {
 	t.Helper()
 	s := &Server{
 		Keys: amazontest.NewKeys(keyID, secret, "s3", "sts"), DSN: pgtest.Database(t), buckets: s3mem.New(),
-		passwords: make(map[string]string), attached: map[string]bool{Role: true}, denied: make(map[string]bool), conns: make(map[net.Conn]bool),
+		passwords: make(map[string]string), attached: map[string]bool{Role: true}, denied: make(map[string]bool), conns: make(map[net.Conn]bool), version: version,
 	}
 	u, err := url.Parse(s.DSN)
 	if err != nil {
@@ -137,6 +138,9 @@ func (s *Server) AttachRole(arn string, attached bool) { s.set(func() { s.attach
 
 // Deny keeps "role", by which the cluster reads, or "key", which writes, from the bucket, or lets it there again.
 func (s *Server) Deny(who string, denied bool) { s.set(func() { s.denied[who] = denied }) }
+
+// SetVersion makes version() say something else.
+func (s *Server) SetVersion(version string) { s.set(func() { s.version = version }) }
 
 // Fail makes statements fail for which f returns a failure.
 func (s *Server) Fail(f func(sql string) *Failure) { s.set(func() { s.fail = f }) }
