@@ -180,26 +180,39 @@ func (t *ledgerTx) copyFiles(ctx context.Context, e *encoder) error {
 	return nil
 }
 
-// loadError finds out what COPY had against which row. Redshift's own words are not repeated: they may quote it (I7).
+// loadError finds out what COPY had against which row. Redshift's own words are not repeated: they may quote it (I7). What it says of other files is of
+// earlier loads of the session; where it has not come round to this one yet, the row is found by halves.
 // https://docs.aws.amazon.com/redshift/latest/dg/SYS_LOAD_ERROR_DETAIL.html
 func (t *ledgerTx) loadError(ctx context.Context, e *encoder, u *upload) error {
-	var file, name string
-	var line, code int64
-	err := t.QueryRow(ctx, `SELECT TRIM(file_name), line_number, TRIM(column_name), error_code FROM sys_load_error_detail
-		WHERE session_id = pg_backend_pid() ORDER BY start_time DESC, line_number LIMIT 1`).Scan(&file, &line, &name, &code)
+	unknown := &table.RowError{Reason: "Redshift refused it when it was loaded"}
+	var pid string // a function of the leader node can't stand in a query of what is on the others
+	if err := t.QueryRow(ctx, "SELECT CAST(pg_backend_pid() AS varchar(16))").Scan(&pid); err != nil {
+		return unknown
+	}
+	rows, err := t.Query(ctx, `SELECT TRIM(file_name), line_number, TRIM(column_name), error_code FROM sys_load_error_detail
+		WHERE session_id = $1 ORDER BY start_time DESC, line_number LIMIT 20`, pid)
 	if err != nil {
-		return &table.RowError{Reason: "Redshift refused it when it was loaded"} // it is found by halves
+		return unknown
 	}
-	for i, c := range e.stage.columns {
-		if fmt.Sprint("v", i) == name {
-			name = c.Name
+	defer rows.Close()
+	for rows.Next() {
+		var file, name string
+		var line, code int64
+		if err := rows.Scan(&file, &line, &name, &code); err != nil {
+			return unknown
 		}
+		i := u.rowAt(file, int(line))
+		if i < 0 || i >= len(e.rows.List) {
+			continue
+		}
+		for j, c := range e.stage.columns {
+			if fmt.Sprint("v", j) == name {
+				name = c.Name
+			}
+		}
+		return refusedRow(e.rows.List[i], "Redshift refused it when it was loaded: column %q, error %d", connectors.Clip(name, maxName), code)
 	}
-	row := &table.RowError{Reason: fmt.Sprintf("Redshift refused it when it was loaded: column %q, error %d", connectors.Clip(name, maxName), code)}
-	if i := u.rowAt(file, int(line)); i >= 0 && i < len(e.rows.List) {
-		row.Record = e.rows.List[i].Record
-	}
-	return row
+	return unknown
 }
 
 // encoder makes the rows of a statement into what a staging table takes.

@@ -40,7 +40,7 @@ var (
 	// spread is how the rows of a new table lie: https://docs.aws.amazon.com/redshift/latest/dg/r_CREATE_TABLE_NEW.html
 	spread = regexp.MustCompile(`(?i)\s+DISTSTYLE (ALL|EVEN|AUTO|KEY)(?: DISTKEY \((\w+)\))?(?:(?: COMPOUND)? SORTKEY \(([\w, ]+)\))?\s*$`)
 	// keys are accepted and not enforced.
-	keys     = regexp.MustCompile(`(?i)\s+(PRIMARY KEY|UNIQUE)\b(\s*\([^)]*\))?`)
+	keys     = regexp.MustCompile(`(?i)(?:,\s*|\s+)(PRIMARY KEY|UNIQUE)\b(\s*\([^)]*\))?`)
 	settings = regexp.MustCompile(`(?i)^\s*SET\s+(enable_case_sensitive_identifier|query_group)\b`)
 )
 
@@ -70,7 +70,7 @@ func (s *Server) translate(sql string) (string, *Failure) {
 	if strings.HasPrefix(strings.ToUpper(strings.TrimSpace(bare)), "CREATE") {
 		if m := spread.FindStringSubmatch(sql); m != nil {
 			for _, name := range strings.Split(m[2]+","+m[3], ",") {
-				if name = strings.TrimSpace(name); name != "" && !regexp.MustCompile(`(?i)\b`+name+`"?\s+(character varying|bigint|timestamp)`).MatchString(sql) {
+				if name = strings.TrimSpace(name); name != "" && !regexp.MustCompile(`(?i)\b`+name+`"?\s+(character varying|varchar|bigint|timestamp)`).MatchString(sql) {
 					return sql, &Failure{"42703", `column "` + name + `" can't be a key of distribution or sorting`, ""}
 				}
 			}
