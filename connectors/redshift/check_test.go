@@ -60,6 +60,9 @@ func TestCheckSaysWhatToGrant(t *testing.T) {
 		"no bucket":        {kind: connectors.NotFound, says: []string{`"nowhere"`}, change: func(_ *testing.T, _ *redshifttest.Server, c *redshift.Connection) { c.Bucket = "nowhere" }},
 		"wrong secret key": {kind: connectors.Unauthorized, says: []string{"secret access key"}, change: func(_ *testing.T, _ *redshifttest.Server, c *redshift.Connection) { c.SecretAccessKey = canary }},
 		"unknown key":      {kind: connectors.Unauthorized, says: []string{"access key is not known"}, change: func(_ *testing.T, _ *redshifttest.Server, c *redshift.Connection) { c.AccessKeyID = "AKIAUNKNOWN" }},
+		"no temporary tables": {kind: connectors.Forbidden, says: []string{`GRANT TEMPORARY ON DATABASE "warehouse" TO "ada"`}, change: func(t *testing.T, s *redshifttest.Server, _ *redshift.Connection) {
+			s.RevokeTemporary(t)
+		}},
 		"another user's schema": {kind: connectors.Forbidden, says: []string{`GRANT USAGE, CREATE ON SCHEMA "hers" TO "ada"`}, settings: redshift.Settings{Schema: "hers"}, change: func(t *testing.T, s *redshifttest.Server, _ *redshift.Connection) {
 			s.Exec(t, "CREATE SCHEMA hers")
 		}},
@@ -122,8 +125,16 @@ func TestRole(t *testing.T) {
 	c := connection(t, s)
 	c.RoleARN, c.ExternalID = role, "for-tributary"
 	write(t, opened(t, block(t, c, redshift.Settings{}, connectors.Append)), batch(connectors.Append, "orders", 0, 200))
+	// The cluster's default role reads as well as one that is named.
+	s.AttachRole("default", true)
+	c.IAMRole = "default"
+	d := opened(t, block(t, c, redshift.Settings{}, connectors.Append))
+	write(t, d, batch(connectors.Append, "orders", 200, 200))
+	if err := check(t, d); err != nil {
+		t.Error(err)
+	}
 	c.ExternalID = "of-another"
-	_, err := opened(t, block(t, c, redshift.Settings{}, connectors.Append)).Write(t.Context(), batch(connectors.Append, "orders", 200, 200))
+	_, err := opened(t, block(t, c, redshift.Settings{}, connectors.Append)).Write(t.Context(), batch(connectors.Append, "orders", 400, 200))
 	wantError(t, err, connectors.Unauthorized, "trust policy", "external ID")
 }
 

@@ -89,9 +89,6 @@ func (f *files) put(ctx context.Context, e *encoder) (*upload, error) {
 			return u, err
 		}
 		line = e.line(line[:0], names, row)
-		if len(line) > maxLine {
-			return u, refusedRow(e.rows.List[i], "its row is larger than the %d MiB that Redshift loads", maxLine>>20)
-		}
 		if size > 0 && size+len(line) > fileBytes {
 			if err := flush(); err != nil {
 				return u, err

@@ -11,8 +11,8 @@ import (
 	"tributary/connectors"
 )
 
-// fold makes equal what Redshift takes for one name: it folds the letters of ASCII also where a name is quoted, unless a session asks for something else,
-// which ours do not. https://docs.aws.amazon.com/redshift/latest/dg/r_names.html
+// fold makes equal what Redshift takes for one name: it folds the letters of ASCII also where a name is quoted. A session may ask
+// for something else (enable_case_sensitive_identifier); ours all are small. https://docs.aws.amazon.com/redshift/latest/dg/r_names.html
 func fold(name string) string {
 	return strings.Map(func(r rune) rune {
 		if 'A' <= r && r <= 'Z' {

@@ -33,10 +33,9 @@ type readiness struct {
 	layout, json  string
 }
 
-// settled is what each session begins with. The timeout ends an attempt that nobody waits for any more, so that it can't hold the ledger for ever. Whatever
-// the user or the cluster is set to, names are folded and times are UTC.
+// settled is what each session begins with. The timeout ends an attempt that nobody waits for any more, so that it can't hold the ledger for ever.
 // https://docs.aws.amazon.com/redshift/latest/dg/cm_chap_ConfigurationRef.html
-var settled = []string{"SET statement_timeout TO 600000", "SET enable_case_sensitive_identifier TO false", "SET timezone TO 'UTC'"}
+var settled = []string{"SET statement_timeout TO 600000", "SET timezone TO 'UTC'"}
 
 func newPool(c Connection, config *pgxpool.Config, env connectors.Env) (*pool, error) {
 	// Parameters travel apart from the statement, as text, of whatever type the server finds: the simple protocol would need literals, in which

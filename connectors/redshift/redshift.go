@@ -33,8 +33,9 @@ const (
 	maxLine = 4 << 20
 )
 
-// limits of a statement. A commit costs a second or so however many rows it has, so a statement is as large as a batch, and as what is held in memory may be.
-var limits = table.Limits{Records: 50_000, Bytes: 64 << 20, Data: maxLine - 64<<10, Name: maxName}
+// limits of a statement. A commit costs a second or so however many rows it has, so a statement is as large as a batch, and as what is held in memory may be. Beside a payload a row has
+// its metadata, names of columns, and numbers that are longer without an exponent.
+var limits = table.Limits{Records: 50_000, Bytes: 64 << 20, Data: maxLine - 128<<10, Name: maxName}
 
 // dialect of the columns. DECIMAL has 38 digits; 20 before the point hold every integer that 64 bits hold, signed or not. A table has 1,600 columns:
 // https://docs.aws.amazon.com/redshift/latest/dg/r_CREATE_TABLE_usage.html. Only the length of a VARCHAR can be changed, and it is the longest from the

@@ -297,6 +297,85 @@ func TestZombie(t *testing.T) {
 	}
 }
 
+// An attempt that comes while an earlier one loads finds its files there, which are the same. Who is first removes them, and the other comes again.
+func TestSameFiles(t *testing.T) {
+	t.Parallel()
+	s := serve(t)
+	cfg := block(t, connection(t, s), redshift.Settings{}, connectors.Append)
+	write(t, opened(t, cfg), batch(connectors.Append, "orders", 0, 1))
+	held, goOn := make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	s.Fail(func(sql string) *redshifttest.Failure {
+		if strings.HasPrefix(sql, "COPY") {
+			first := false
+			once.Do(func() { first = true })
+			if first {
+				close(held)
+				<-goOn
+			}
+		}
+		return nil
+	})
+	b := batch(connectors.Append, "orders", 1, 200)
+	zombie := make(chan error, 1)
+	late := opened(t, cfg)
+	go func() {
+		_, err := late.Write(context.Background(), b)
+		zombie <- err
+	}()
+	<-held
+	there := s.Objects(t)
+	write(t, opened(t, cfg), b)
+	close(goOn)
+	wantError(t, <-zombie, connectors.Unavailable, "another attempt")
+	if len(there) != 2 || len(s.Objects(t)) != 0 {
+		t.Errorf("%q were there, %q are", there, s.Objects(t))
+	}
+	write(t, late, b)
+	if got := len(rows(t, s)); got != 201 {
+		t.Errorf("%d rows", got)
+	}
+}
+
+// A value that is longer than a VARCHAR goes to quarantine alone, and one that is as long does not.
+func TestLongValues(t *testing.T) {
+	t.Parallel()
+	s := serve(t)
+	c := block(t, connection(t, s), redshift.Settings{JSON: "text"}, connectors.Append)
+	c.Layout = connectors.LayoutColumns
+	list := func(n int) []byte { return []byte(`{"list":["` + strings.Repeat("x", n-4) + `"]}`) }
+	for name, extra := range map[string]int{"few": 0, "many": 150} {
+		b := batch(connectors.Append, "orders", 0, 3+extra)
+		b.Lane, b.Epoch, b.Installation = name, name, name
+		b.Records[0].Data, b.Records[1].Data = list(65_535), list(65_536)
+		b.Records[2].Stream, b.Records[2].Data = strings.Repeat("s", 1025), nil
+		r, err := opened(t, c).Write(t.Context(), b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, o := range r.Outcomes {
+			if (o == connectors.Rejected) != (i == 1 || i == 2) {
+				t.Errorf("%s: record %d: outcome %d, %s", name, i, o, r.Reasons[i])
+			}
+		}
+		if !strings.Contains(r.Reasons[1], "65535 bytes") || !strings.Contains(r.Reasons[2], "stream") {
+			t.Errorf("the reasons are %v", r.Reasons)
+		}
+	}
+	b := batch(connectors.Append, "orders", 0, 1)
+	b.Installation = strings.Repeat("i", 1025)
+	_, err := opened(t, c).Write(t.Context(), b)
+	wantError(t, err, connectors.Invalid, "1024 bytes")
+	// Beyond a row of a file there is no way.
+	raw := opened(t, block(t, connection(t, s), redshift.Settings{Table: "raw"}, connectors.Append))
+	b = batch(connectors.Append, "orders", 0, 2)
+	b.Records[0].Data, b.Records[1].Data = []byte(`[`+strings.Repeat(`"`+strings.Repeat("x", 60_000)+`",`, 67)+`1]`), []byte(`[`+strings.Repeat(`"`+strings.Repeat("x", 60_000)+`",`, 70)+`1]`)
+	r, err := raw.Write(t.Context(), b)
+	if err != nil || r.Outcomes[0] != connectors.Durable || r.Outcomes[1] != connectors.Rejected {
+		t.Errorf("outcomes %v, %v, %v", r.Outcomes, r.Reasons, err)
+	}
+}
+
 // Two lanes write into one table at once: one waits for the other for the length of its transaction, and neither fails for the other's sake.
 func TestLanesWaitForEachOther(t *testing.T) {
 	t.Parallel()

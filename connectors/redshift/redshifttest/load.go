@@ -166,7 +166,7 @@ func (s *Server) rows(bucket, key string, columns []columnOf) ([]byte, *Failure,
 			if len(bytes.TrimSpace(line)) > 0 {
 				var refused *rowFailure
 				if out, refused = appendRow(out, line, columns); refused == nil && marker != "" && bytes.Contains(line, []byte(marker)) {
-					refused = &rowFailure{column: columns[len(columns)-1], code: 1216, message: "Invalid value " + string(line[:min(len(line), 200)])}
+					refused = &rowFailure{column: columns[len(columns)-1], code: 1216, message: "Invalid value " + strings.ToValidUTF8(string(line[:min(len(line), 200)]), "")}
 				}
 				if refused != nil {
 					refused.file, refused.line = e.URL, n
@@ -188,7 +188,7 @@ func appendRow(out, line []byte, columns []columnOf) ([]byte, *rowFailure) {
 	}
 	var fields map[string]json.RawMessage
 	if err := json.Unmarshal(line, &fields); err != nil {
-		return out, &rowFailure{code: 1216, message: "Invalid JSON: " + string(line[:min(len(line), 40)])}
+		return out, &rowFailure{code: 1216, message: "Invalid JSON: " + strings.ToValidUTF8(string(line[:min(len(line), 40)]), "")}
 	}
 	for i, c := range columns {
 		if i > 0 {
@@ -226,7 +226,7 @@ func load(c columnOf, raw json.RawMessage) (*string, *rowFailure) {
 		return nil, nil
 	}
 	refuse := func(code int, message string) (*string, *rowFailure) {
-		return nil, &rowFailure{column: c, code: code, message: message + string(raw[:min(len(raw), 40)])}
+		return nil, &rowFailure{column: c, code: code, message: message + strings.ToValidUTF8(string(raw[:min(len(raw), 40)]), "")}
 	}
 	if c.kind == "super" {
 		value, problem := parseSuper(raw)

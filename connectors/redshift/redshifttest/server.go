@@ -130,6 +130,12 @@ func (s *Server) CreateUser(t testing.TB, user, password string) {
 	t.Cleanup(func() { s.Exec(t, "DROP OWNED BY "+s.role(user)+" CASCADE", "DROP ROLE "+s.role(user)) })
 }
 
+// RevokeTemporary takes the right to make temporary tables from everybody.
+func (s *Server) RevokeTemporary(t testing.TB) {
+	t.Helper()
+	s.Exec(t, `REVOKE TEMPORARY ON DATABASE "`+s.database+`" FROM PUBLIC, `+s.role(User))
+}
+
 // SetPassword gives a user another password.
 func (s *Server) SetPassword(user, password string) { s.set(func() { s.passwords[user] = password }) }
 
