@@ -253,6 +253,54 @@ func TestRowsRefusedByAColumn(t *testing.T) {
 	}
 }
 
+// hold stops the next statement that begins so until goOn is called, and tells when it is stopped.
+func hold(t *testing.T, s *redshifttest.Server, begins string) (held <-chan struct{}, goOn func()) {
+	stopped, release := make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	s.Fail(func(sql string) *redshifttest.Failure {
+		if strings.HasPrefix(sql, begins) {
+			first := false
+			once.Do(func() { first = true })
+			if first {
+				close(stopped)
+				<-release
+			}
+		}
+		return nil
+	})
+	goOn = sync.OnceFunc(func() { close(release) })
+	t.Cleanup(goOn)
+	return stopped, goOn
+}
+
+// A column that comes when the rows are staged, and is filled in the row that they replace, does not keep its value there.
+func TestColumnsThatComeMeanwhile(t *testing.T) {
+	t.Parallel()
+	s := serve(t)
+	c := block(t, connection(t, s), redshift.Settings{}, connectors.ModeUpsert)
+	c.Layout = connectors.LayoutColumns
+	write(t, opened(t, c), batch(connectors.ModeUpsert, "orders", 0, 1))
+	held, goOn := hold(t, s, "BEGIN")
+	newest := batch(connectors.ModeUpsert, "orders", 1, 1)
+	newest.Records[0].Key, newest.Records[0].Version = "key0", 9
+	late := opened(t, c)
+	done := make(chan error, 1)
+	go func() {
+		_, err := late.Write(context.Background(), newest)
+		done <- err
+	}()
+	<-held
+	older := batch(connectors.ModeUpsert, "orders", 0, 1)
+	older.Lane, older.Records[0].Version, older.Records[0].Data = "another", 8, []byte(`{"a":1,"b":"old"}`)
+	write(t, opened(t, c), older)
+	goOn()
+	wantError(t, <-done, connectors.Unavailable, "changed meanwhile")
+	write(t, late, newest)
+	if got := columnRows(t, s); len(got) != 1 || got[0].Version != 9 || got[0].Data != `{"a":1}` {
+		t.Errorf("the rows are %+v", got)
+	}
+}
+
 // An attempt that was given up and goes on when the next one has committed changes nothing and says that it comes again.
 func TestZombie(t *testing.T) {
 	t.Parallel()
@@ -262,19 +310,7 @@ func TestZombie(t *testing.T) {
 			s := serve(t)
 			cfg := block(t, connection(t, s), redshift.Settings{}, connectors.Append)
 			write(t, opened(t, cfg), batch(connectors.Append, "orders", 0, 1))
-			held, goOn := make(chan struct{}), make(chan struct{})
-			var once sync.Once
-			s.Fail(func(sql string) *redshifttest.Failure {
-				if sql == "BEGIN" {
-					first := false
-					once.Do(func() { first = true })
-					if first { // its rows are staged
-						close(held)
-						<-goOn
-					}
-				}
-				return nil
-			})
+			held, goOn := hold(t, s, "BEGIN") // its rows are staged
 			b := batch(connectors.Append, "orders", 1, n)
 			zombie := make(chan error, 1)
 			late := opened(t, cfg)
@@ -284,7 +320,7 @@ func TestZombie(t *testing.T) {
 			}()
 			<-held
 			write(t, opened(t, cfg), b)
-			close(goOn)
+			goOn()
 			wantError(t, <-zombie, connectors.Unavailable, "another attempt")
 			if got := len(rows(t, s)); got != n+1 {
 				t.Errorf("%d rows, want %d", got, n+1)
@@ -303,19 +339,7 @@ func TestSameFiles(t *testing.T) {
 	s := serve(t)
 	cfg := block(t, connection(t, s), redshift.Settings{}, connectors.Append)
 	write(t, opened(t, cfg), batch(connectors.Append, "orders", 0, 1))
-	held, goOn := make(chan struct{}), make(chan struct{})
-	var once sync.Once
-	s.Fail(func(sql string) *redshifttest.Failure {
-		if strings.HasPrefix(sql, "COPY") {
-			first := false
-			once.Do(func() { first = true })
-			if first {
-				close(held)
-				<-goOn
-			}
-		}
-		return nil
-	})
+	held, goOn := hold(t, s, "COPY")
 	b := batch(connectors.Append, "orders", 1, 200)
 	zombie := make(chan error, 1)
 	late := opened(t, cfg)
@@ -326,7 +350,7 @@ func TestSameFiles(t *testing.T) {
 	<-held
 	there := s.Objects(t)
 	write(t, opened(t, cfg), b)
-	close(goOn)
+	goOn()
 	wantError(t, <-zombie, connectors.Unavailable, "another attempt")
 	if len(there) != 2 || len(s.Objects(t)) != 0 {
 		t.Errorf("%q were there, %q are", there, s.Objects(t))

@@ -47,6 +47,9 @@ func (c *session) copy(sql string) bool {
 	if m == nil {
 		return c.raise(&Failure{"42601", `syntax error at or near "COPY"`, ""})
 	}
+	if m[5] != "default" && !strings.HasPrefix(m[5], "'arn:") {
+		return c.raise(&Failure{"XX000", "Invalid IAM role ARN", ""})
+	}
 	region, options := "", ""
 	for rest := m[6]; strings.TrimSpace(rest) != ""; {
 		o := copyOption.FindStringSubmatch(rest)
