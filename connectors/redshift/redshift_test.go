@@ -205,6 +205,7 @@ func TestDestination(t *testing.T) {
 	text := redshift.Settings{JSON: "text"}
 	connectortest.TestDestination(t, connectortest.DestinationHarness{
 		Modes:   []connectors.Mode{connectors.Append, connectors.ModeUpsert},
+		Records: 4_000,
 		Refuses: func(data []byte) bool { return len(data) > 65_535 },
 		Canary:  canary,
 		Leaves: []goleak.Option{ // a proxy that is stopped while it has bytes in hand never lets go of them
