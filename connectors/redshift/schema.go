@@ -111,7 +111,7 @@ type querier interface {
 // native is a column as the catalog has it.
 type native struct{ name, kind string }
 
-// natives are the columns of a table, nil where there is no such table. The catalog's own tables can't be joined with a user's.
+// nativesOf are the columns of a table, nil where there is no such table. The catalog's own tables can't be joined with a user's.
 func nativesOf(ctx context.Context, q querier, schema, name string) ([]native, error) {
 	rows, err := q.Query(ctx, `SELECT a.attname, format_type(a.atttypid, a.atttypmod)
 		FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace
