@@ -16,6 +16,7 @@ import (
 	"tributary/connectors/object"
 	"tributary/connectors/postgres"
 	"tributary/connectors/pubsub"
+	"tributary/connectors/redshift"
 	"tributary/connectors/shopify"
 	"tributary/connectors/webhook"
 )
@@ -40,6 +41,7 @@ func New(more ...connectors.Definition) (*connectors.Registry, *duckdb.Files, er
 		object.S3(),
 		postgres.Definition(),
 		pubsub.Definition(),
+		redshift.Definition(),
 		shopify.Definition(),
 		webhook.Definition(),
 	}, more...)...)

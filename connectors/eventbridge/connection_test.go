@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"tributary/connectors"
+	"tributary/connectors/amazon"
 	"tributary/connectors/eventbridge/eventbridgetest"
 )
 
@@ -34,7 +35,7 @@ func TestRole(t *testing.T) {
 // The worker's own credentials are used for the operator's connection alone. Not parallel: it sets the environment.
 func TestAmbientCredentials(t *testing.T) {
 	s := serve(t)
-	own := block(t, Connection{Region: eventbridgetest.Region, Ambient: true, Endpoint: s.URL}, Settings{})
+	own := block(t, Connection{Region: eventbridgetest.Region, Endpoint: s.URL, Credentials: amazon.Credentials{Ambient: true}}, Settings{})
 	_, err := Definition().OpenDestination(own)
 	wantError(t, err, connectors.Invalid, "operator's connection")
 
@@ -81,7 +82,7 @@ func TestOpenRefuses(t *testing.T) {
 		"nobody":              {Connection{Region: "eu-central-1"}, Settings{}, "access_key_id and secret_access_key"},
 		"half a key":          {with(func(c *Connection) { c.AccessKeyID = "" }), Settings{}, "belong together"},
 		"two":                 {with(func(c *Connection) { c.Ambient = true }), Settings{}, "ambient"},
-		"token of nobody":     {Connection{Region: "eu-central-1", Ambient: true, SessionToken: canary}, Settings{}, "session_token"},
+		"token of nobody":     {Connection{Region: "eu-central-1", Credentials: amazon.Credentials{Ambient: true, SessionToken: canary}}, Settings{}, "session_token"},
 		"ID without a role":   {with(func(c *Connection) { c.ExternalID = "x" }), Settings{}, "role_arn"},
 		"no region":           {with(func(c *Connection) { c.Region = "" }), Settings{}, "region"},
 		"region with a host":  {with(func(c *Connection) { c.Region = "eu-central-1.example.com/" }), Settings{}, "region"},

@@ -4,12 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"regexp"
-
-	"github.com/aws/smithy-go"
-	smithyhttp "github.com/aws/smithy-go/transport/http"
 
 	"tributary/connectors"
+	"tributary/connectors/amazon"
 	"tributary/connectors/outbound"
 )
 
@@ -21,49 +18,19 @@ type meaning struct {
 	advice  string
 }
 
-// meanings maps error codes to kinds (I9). The table stands in docs/destinations/eventbridge.md too.
+// meanings maps the error codes to kinds (I9) that are not those of any service, which package amazon knows. The table stands in docs/destinations/eventbridge.md too.
 // Of an entry: https://docs.aws.amazon.com/eventbridge/latest/APIReference/API_PutEventsResultEntry.html.
 // Of a request: https://docs.aws.amazon.com/eventbridge/latest/APIReference/CommonErrors.html, and of the operations PutEvents and DescribeEventBus.
 // Of the bucket: https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html.
 var meanings = map[string]meaning{
-	"InternalFailure":             {kind: connectors.Unavailable, advice: "EventBridge failed"},
-	"InternalException":           {kind: connectors.Unavailable, advice: "EventBridge failed"},
-	"InternalError":               {kind: connectors.Unavailable, advice: "S3 failed"},
-	"ServiceUnavailable":          {kind: connectors.Unavailable, advice: "AWS is not available"},
-	"ServiceUnavailableException": {kind: connectors.Unavailable, advice: "AWS is not available"},
-	"RequestTimeout":              {kind: connectors.Unavailable, advice: "the request came too slowly"},
-	"RequestTimeoutException":     {kind: connectors.Unavailable, advice: "the request came too slowly"},
-	"RequestAbortedException":     {kind: connectors.Unavailable, advice: "the request was broken off"},
-	"RequestExpired":              {kind: connectors.Unavailable, advice: "the worker's clock is wrong"},
-	"RequestTimeTooSkewed":        {kind: connectors.Unavailable, advice: "the worker's clock is wrong"},
-	"ConditionalRequestConflict":  {kind: connectors.Unavailable, advice: "two wrote one object at once"},
+	"InternalException": {kind: connectors.Unavailable, advice: "EventBridge failed"},
 
-	"ThrottlingException":  {kind: connectors.RateLimited, advice: "the account's quota of PutEvents is used up; it can be raised in Service Quotas"},
-	"Throttling":           {kind: connectors.RateLimited, advice: "a quota of the account is used up"},
-	"RequestLimitExceeded": {kind: connectors.RateLimited, advice: "a quota of the account is used up"},
-	"SlowDown":             {kind: connectors.RateLimited, advice: "S3 asks for fewer requests"},
+	"ThrottlingException": {kind: connectors.RateLimited, advice: "the account's quota of PutEvents is used up; it can be raised in Service Quotas"},
 
-	"ExpiredTokenException":               {kind: connectors.Unauthorized, advice: "the session token has expired"},
-	"ExpiredToken":                        {kind: connectors.Unauthorized, advice: "the session token has expired"},
-	"UnrecognizedClientException":         {kind: connectors.Unauthorized, advice: "the access key or the session token is not known"},
-	"InvalidClientTokenId":                {kind: connectors.Unauthorized, advice: "the access key is not known"},
-	"InvalidAccessKeyId":                  {kind: connectors.Unauthorized, advice: "the access key is not known"},
-	"InvalidToken":                        {kind: connectors.Unauthorized, advice: "the session token is not accepted"},
-	"InvalidSignatureException":           {kind: connectors.Unauthorized, advice: "the secret access key is wrong"},
-	"SignatureDoesNotMatch":               {kind: connectors.Unauthorized, advice: "the secret access key is wrong"},
-	"IncompleteSignature":                 {kind: connectors.Unauthorized, advice: "the signature is not accepted"},
-	"MissingAuthenticationToken":          {kind: connectors.Unauthorized, advice: "the signature is missing"},
-	"MissingAuthenticationTokenException": {kind: connectors.Unauthorized, advice: "the signature is missing"},
-
-	"AccessDeniedException":               {kind: connectors.Forbidden, advice: "the credentials lack a right"},
-	"AccessDenied":                        {kind: connectors.Forbidden, advice: "the credentials lack a right"},
-	"NotAuthorized":                       {kind: connectors.Forbidden, advice: "the credentials lack a right"},
-	"OptInRequired":                       {kind: connectors.Forbidden, advice: "the account has not enabled the region or the service"},
 	"NotAuthorizedForSourceException":     {kind: connectors.Forbidden, advice: "the bus does not take events of this source from the credentials"},
 	"NotAuthorizedForDetailTypeException": {kind: connectors.Forbidden, advice: "the bus does not take events of this detail type from the credentials"},
 
 	"ResourceNotFoundException": {kind: connectors.NotFound, advice: "there is no such event bus in the region"},
-	"NoSuchBucket":              {kind: connectors.NotFound, advice: "there is no such bucket"},
 
 	"InvalidAccountIdException":     {kind: connectors.Invalid, advice: "the account in the ARN of the bus is not valid"},
 	"OperationDisabledException":    {kind: connectors.Invalid, advice: "the operation is disabled in the region"},
@@ -81,13 +48,9 @@ var meanings = map[string]meaning{
 	"RequestEntityTooLargeException": {kind: connectors.Invalid, refuses: true, advice: "the event is larger than EventBridge takes"},
 }
 
-// statuses say what an answer without a known code means.
+// statuses say what an answer without a known code means, where that is not what it means of any service.
 var statuses = map[int]meaning{
-	http.StatusUnauthorized:          {kind: connectors.Unauthorized, advice: "the credentials are not accepted"},
-	http.StatusForbidden:             {kind: connectors.Forbidden, advice: "the credentials lack a right"},
 	http.StatusRequestEntityTooLarge: meanings["RequestEntityTooLargeException"], // it comes without a code: https://github.com/boto/boto3/issues/3411
-	http.StatusTooManyRequests:       meanings["Throttling"],
-	http.StatusRequestTimeout:        meanings["RequestTimeout"],
 	http.StatusNotFound:              meanings["UnknownOperationException"],
 }
 
@@ -95,23 +58,17 @@ func meaningOf(code string, status int) meaning {
 	if m, ok := meanings[code]; ok {
 		return m
 	}
-	if m, ok := statuses[status]; ok {
-		return m
+	if _, common := amazon.Common[code]; !common {
+		if m, ok := statuses[status]; ok {
+			return m
+		}
 	}
-	switch status / 100 {
-	case 5:
-		return meanings["ServiceUnavailable"]
-	case 3:
-		return meaning{kind: connectors.Invalid, advice: "the endpoint redirects; give the final one"}
-	}
-	return meaning{kind: connectors.Unknown, advice: "AWS failed in a way that is not documented"}
+	m := amazon.MeaningOf(code, status)
+	return meaning{kind: m.Kind, advice: m.Advice}
 }
 
-// codeRule is what codes look like: of an answer only its code is told, the rest may quote what was sent (I7).
-var codeRule = regexp.MustCompile(`^[A-Z][A-Za-z]{1,60}$`)
-
 func (m meaning) error(op, code string) *connectors.Error {
-	if codeRule.MatchString(code) {
+	if amazon.IsCode(code) {
 		return connectors.Errorf(m.kind, op, "%s (%s)", m.advice, code)
 	}
 	return connectors.Errorf(m.kind, op, "%s", m.advice)
@@ -119,16 +76,16 @@ func (m meaning) error(op, code string) *connectors.Error {
 
 // failed turns what a call returned into an *Error.
 func failed(op string, err error) *connectors.Error {
-	var none *noCredentials
-	if errors.As(err, &none) && !none.passing() {
-		return &connectors.Error{Kind: connectors.Unauthorized, Op: op, Message: none.message, Err: err}
+	var none *amazon.NoCredentials
+	if errors.As(err, &none) && none.Kind() == connectors.Unauthorized {
+		return &connectors.Error{Kind: connectors.Unauthorized, Op: op, Message: none.Message, Err: err}
 	}
-	code, status, answered := answer(err)
+	code, status, answered := amazon.Answer(err)
 	if !answered {
 		return outbound.AsError(op, err)
 	}
 	e := meaningOf(code, status).error(op, code)
-	if status != 0 && !codeRule.MatchString(code) {
+	if status != 0 && !amazon.IsCode(code) {
 		e.Message = fmt.Sprintf("%s (HTTP %d)", e.Message, status)
 	}
 	e.Err = err
@@ -137,20 +94,6 @@ func failed(op string, err error) *connectors.Error {
 
 // refuses says whether a request failed for what it held.
 func refuses(err error) bool {
-	code, status, answered := answer(err)
+	code, status, answered := amazon.Answer(err)
 	return answered && meaningOf(code, status).refuses
-}
-
-// answer is what the other side said, if it said something.
-func answer(err error) (code string, status int, answered bool) {
-	var api smithy.APIError
-	var response *smithyhttp.ResponseError
-	if errors.As(err, &api) {
-		code, answered = api.ErrorCode(), true
-	}
-	if errors.As(err, &response) { // with the status 0 where there was no answer
-		status = response.HTTPStatusCode()
-		answered = answered || status >= 300
-	}
-	return code, status, answered
 }

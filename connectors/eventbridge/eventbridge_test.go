@@ -16,6 +16,7 @@ import (
 	"go.uber.org/goleak"
 
 	"tributary/connectors"
+	"tributary/connectors/amazon"
 	"tributary/connectors/connectortest"
 	"tributary/connectors/eventbridge/eventbridgetest"
 )
@@ -39,7 +40,7 @@ func raw(t testing.TB, v any) json.RawMessage {
 
 // at is a connection to a server.
 func at(url string) Connection {
-	return Connection{Region: eventbridgetest.Region, AccessKeyID: keyID, SecretAccessKey: canary, Endpoint: url}
+	return Connection{Region: eventbridgetest.Region, Endpoint: url, Credentials: amazon.Credentials{AccessKeyID: keyID, SecretAccessKey: canary}}
 }
 
 func block(t testing.TB, c Connection, s Settings) connectors.Config {

@@ -19,6 +19,7 @@ import (
 	"github.com/tidwall/gjson"
 
 	"tributary/connectors"
+	"tributary/connectors/amazon"
 	"tributary/connectors/connectortest"
 )
 
@@ -33,10 +34,7 @@ func liveBus() live {
 
 // livePlace tells its events from those of other places by their source.
 func livePlace(t *testing.T, l live) connectortest.DestinationPlace {
-	c := Connection{
-		Region: os.Getenv("AWS_REGION"), AccessKeyID: os.Getenv("AWS_ACCESS_KEY_ID"), SecretAccessKey: os.Getenv("AWS_SECRET_ACCESS_KEY"),
-		SessionToken: os.Getenv("AWS_SESSION_TOKEN"),
-	}
+	c := Connection{Region: os.Getenv("AWS_REGION"), Credentials: amazon.Credentials{AccessKeyID: os.Getenv("AWS_ACCESS_KEY_ID"), SecretAccessKey: os.Getenv("AWS_SECRET_ACCESS_KEY"), SessionToken: os.Getenv("AWS_SESSION_TOKEN")}}
 	source := "tributary-test." + uuid.NewString()
 	settings := Settings{Bus: l.Bus, Source: source, Overflow: l.Overflow}
 	var all []connectortest.Row

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"tributary/connectors"
+	"tributary/connectors/amazon"
 )
 
 func tryOpen(t *testing.T, def connectors.Definition, settings, connection any, env connectors.Env) error {
@@ -34,7 +35,7 @@ func TestAUserIsNotTheWorker(t *testing.T) {
 		def        connectors.Definition
 		connection any
 	}{
-		{S3(), S3Connection{Bucket: bucket, Region: "eu-central-1", Ambient: true}},
+		{S3(), S3Connection{Bucket: bucket, Region: "eu-central-1", Credentials: amazon.Credentials{Ambient: true}}},
 		{GCS(), GCSConnection{Bucket: bucket, Ambient: true}},
 	} {
 		if err := tryOpenAs(t, true, test.def, Settings{}, test.connection, connectors.Env{}); err != nil {
@@ -50,7 +51,7 @@ func TestAUserIsNotTheWorker(t *testing.T) {
 // own credentials, or a request at all, where a user says (I14).
 func TestConnections(t *testing.T) {
 	t.Parallel()
-	key := S3Connection{Bucket: bucket, Region: "eu-central-1", AccessKeyID: keyID, SecretAccessKey: canary}
+	key := S3Connection{Bucket: bucket, Region: "eu-central-1", Credentials: amazon.Credentials{AccessKeyID: keyID, SecretAccessKey: canary}}
 	with := func(change func(c *S3Connection)) S3Connection {
 		c := key
 		change(&c)
@@ -73,9 +74,9 @@ func TestConnections(t *testing.T) {
 		"s3: key and ambient":          {S3(), with(func(c *S3Connection) { c.Ambient = true }), public, "or ambient: true"},
 		"s3: no region":                {S3(), with(func(c *S3Connection) { c.Region = "" }), public, "region is missing"},
 		"s3: region is a host":         {S3(), with(func(c *S3Connection) { c.Region = "evil.example/#" }), public, "region: want"},
-		"s3: token and ambient":        {S3(), S3Connection{Bucket: bucket, Region: "eu-central-1", Ambient: true, SessionToken: canary}, public, "session_token"},
+		"s3: token and ambient":        {S3(), S3Connection{Bucket: bucket, Region: "eu-central-1", Credentials: amazon.Credentials{Ambient: true, SessionToken: canary}}, public, "session_token"},
 		"s3: external ID alone":        {S3(), with(func(c *S3Connection) { c.ExternalID = "1" }), public, "external_id"},
-		"s3: ambient to an endpoint":   {S3(), S3Connection{Bucket: bucket, Ambient: true, Endpoint: "https://evil.example.com"}, public, "for Amazon only"},
+		"s3: ambient to an endpoint":   {S3(), S3Connection{Bucket: bucket, Endpoint: "https://evil.example.com", Credentials: amazon.Credentials{Ambient: true}}, public, "for Amazon only"},
 		"s3: role at an endpoint":      {S3(), with(func(c *S3Connection) { c.Endpoint, c.RoleARN = "https://evil.example.com", "arn:aws:iam::1:role/x" }), public, "for Amazon only"},
 		"s3: endpoint in the network":  {S3(), with(func(c *S3Connection) { c.Endpoint = "https://169.254.169.254" }), public, "inside the network"},
 		"s3: endpoint with a path":     {S3(), with(func(c *S3Connection) { c.Endpoint = "https://example.com/x?y" }), public, "without a path"},
@@ -131,7 +132,7 @@ func TestAddressInsideTheNetwork(t *testing.T) {
 // TestSettings proves which settings are refused.
 func TestSettings(t *testing.T) {
 	t.Parallel()
-	connection := S3Connection{Bucket: bucket, Region: "eu-central-1", AccessKeyID: keyID, SecretAccessKey: secret}
+	connection := S3Connection{Bucket: bucket, Region: "eu-central-1", Credentials: amazon.Credentials{AccessKeyID: keyID, SecretAccessKey: secret}}
 	for want, settings := range map[string]any{
 		"format":                   Settings{Format: "csv"},
 		"compression":              Settings{Compression: "lzma"},
@@ -161,15 +162,15 @@ func TestSettings(t *testing.T) {
 	}
 }
 
-// amazon answers for Amazon's hosts, without a network: STS and S3.
-type amazon struct {
+// amazonHosts answers for Amazon's hosts, without a network: STS and S3.
+type amazonHosts struct {
 	mu   sync.Mutex
 	sts  func(form map[string]string) (status int, body string)
 	s3   http.Handler
 	seen []string
 }
 
-func (a *amazon) RoundTrip(r *http.Request) (*http.Response, error) {
+func (a *amazonHosts) RoundTrip(r *http.Request) (*http.Response, error) {
 	var body []byte
 	if r.Body != nil {
 		defer r.Body.Close()
@@ -205,7 +206,7 @@ func TestRole(t *testing.T) {
 	t.Parallel()
 	const arn = "arn:aws:iam::123456789012:role/tributary"
 	var asked map[string]string
-	host := &amazon{
+	host := &amazonHosts{
 		s3: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if r.Header.Get("X-Amz-Security-Token") != "temporary-token" {
 				s3Error(w, http.StatusForbidden, "InvalidAccessKeyId")
@@ -221,7 +222,7 @@ func TestRole(t *testing.T) {
 		},
 	}
 	open := func() *destination {
-		c := S3Connection{Bucket: bucket, Region: "eu-central-1", AccessKeyID: keyID, SecretAccessKey: canary, RoleARN: arn, ExternalID: "tenant-7"}
+		c := S3Connection{Bucket: bucket, Region: "eu-central-1", Credentials: amazon.Credentials{AccessKeyID: keyID, SecretAccessKey: canary, RoleARN: arn, ExternalID: "tenant-7"}}
 		d, err := S3().OpenDestination(connectors.Config{Connection: raw(t, c), Env: connectors.Env{Transport: host}})
 		if err != nil {
 			t.Fatal(err)

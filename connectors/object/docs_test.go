@@ -10,6 +10,7 @@ import (
 	"github.com/goccy/go-yaml"
 
 	"tributary/connectors"
+	"tributary/connectors/amazon"
 )
 
 // TestDocs proves that the blocks of the pages and of the examples open, and that the tables of errors have every code that is known.
@@ -20,7 +21,7 @@ func TestDocs(t *testing.T) {
 		connection any
 		kinds      map[string]connectors.Kind
 	}{
-		{S3(), S3Connection{Bucket: bucket, Region: "eu-central-1", AccessKeyID: keyID, SecretAccessKey: secret}, s3Kinds},
+		{S3(), S3Connection{Bucket: bucket, Region: "eu-central-1", Credentials: amazon.Credentials{AccessKeyID: keyID, SecretAccessKey: secret}}, s3Kinds},
 		{GCS(), GCSConnection{Bucket: bucket, ServiceAccountKey: keyFile(serviceKey(), "https://oauth2.googleapis.com/token")}, gcsKinds},
 	} {
 		page, err := os.ReadFile("../../docs/destinations/" + test.def.Name + ".md")

@@ -15,6 +15,7 @@ import (
 	"github.com/parquet-go/parquet-go"
 
 	"tributary/connectors"
+	"tributary/connectors/amazon"
 )
 
 // whole is a portion of all records of a batch.
@@ -179,7 +180,7 @@ func TestLargeBatchIsStreamed(t *testing.T) {
 		b.Records[i].Data = payload
 	}
 	for _, f := range []Settings{{Compression: "none"}, {}} {
-		d := openOn(t, S3(), S3Connection{Bucket: bucket, AccessKeyID: keyID, SecretAccessKey: secret, Endpoint: server.URL}, f)
+		d := openOn(t, S3(), S3Connection{Bucket: bucket, Endpoint: server.URL, Credentials: amazon.Credentials{AccessKeyID: keyID, SecretAccessKey: secret}}, f)
 		var before, after runtime.MemStats
 		runtime.ReadMemStats(&before)
 		received = 0

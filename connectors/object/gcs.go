@@ -42,7 +42,8 @@ func GCS() connectors.Definition {
 				return nil, err
 			}
 			if connection.Ambient && !c.Operator {
-				return nil, errAmbient
+				// A user could write wherever the worker may.
+				return nil, connectors.Errorf(connectors.Invalid, "connection", "ambient is for the operator's own connections: give this one credentials of its own")
 			}
 			tokens, err := connection.tokens(c.Env)
 			if err != nil {
@@ -66,7 +67,7 @@ func (c GCSConnection) tokens(env connectors.Env) (oauth2.TokenSource, error) {
 	case c.Endpoint != "" && c.Ambient:
 		return invalid("the worker's credentials are for Google only: give an endpoint a service_account_key of its own")
 	}
-	if err := checkEndpoint(c.Endpoint, env); err != nil {
+	if err := outbound.CheckEndpoint(c.Endpoint, env.Networks); err != nil {
 		return nil, err
 	}
 	if c.Ambient {

@@ -114,3 +114,12 @@ func (a *gcsAccount) failed(act action, bucket string, err error) *connectors.Er
 	}
 	return e
 }
+
+// credentialError is that no credentials could be had to call Google with.
+type credentialError struct {
+	message string
+	err     error
+}
+
+func (e *credentialError) Error() string { return e.message }
+func (e *credentialError) Unwrap() error { return e.err }

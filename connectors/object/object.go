@@ -87,9 +87,6 @@ var (
 	_ connectors.Checker     = (*destination)(nil)
 )
 
-// errAmbient refuses to be the worker for anybody but the operator: a user could write wherever the worker may.
-var errAmbient = &connectors.Error{Kind: connectors.Invalid, Op: "connection", Message: "ambient is for the operator's own connections: give this one credentials of its own"}
-
 // open opens a destination on an account that acquire gives; bucket is the one that the connection names.
 func open(c connectors.Config, bucket string, acquire func() (account, func() error, error)) (connectors.Destination, error) {
 	s, err := connectors.Decode[Settings](c.Settings)

@@ -4,36 +4,27 @@ import (
 	"cmp"
 	"context"
 	"net/http"
-	"net/url"
 	"regexp"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/config"
-	"github.com/aws/aws-sdk-go-v2/credentials"
-	"github.com/aws/aws-sdk-go-v2/credentials/stscreds"
 	"github.com/aws/aws-sdk-go-v2/feature/s3/transfermanager"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
-	"github.com/aws/aws-sdk-go-v2/service/sts"
 	"gocloud.dev/blob"
 	"gocloud.dev/blob/s3blob"
 
 	"tributary/connectors"
+	"tributary/connectors/amazon"
 	"tributary/connectors/lifetime"
 	"tributary/connectors/outbound"
 )
 
-// S3Connection is whose bucket it is and how to get in: a key, the worker's own credentials, and a role that either may assume.
+// S3Connection is whose bucket it is and how to get in.
 type S3Connection struct {
-	Bucket          string `json:"bucket,omitempty" jsonschema:"description=Bucket to write to where the block names none"`
-	Region          string `json:"region,omitempty" jsonschema:"description=Region of the bucket such as eu-central-1; with an endpoint us-east-1 by default"`
-	AccessKeyID     string `json:"access_key_id,omitempty" jsonschema:"description=ID of an access key"`
-	SecretAccessKey string `json:"secret_access_key,omitempty" jsonschema:"description=Secret of the access key,format=password"`
-	SessionToken    string `json:"session_token,omitempty" jsonschema:"description=Token of a temporary access key,format=password"`
-	Ambient         bool   `json:"ambient,omitempty" jsonschema:"description=Use the credentials that the worker finds in its own environment instead of an access key; for connections of the operator"`
-	RoleARN         string `json:"role_arn,omitempty" jsonschema:"description=Role to assume"`
-	ExternalID      string `json:"external_id,omitempty" jsonschema:"description=External ID that the role's trust policy asks for"`
-	Endpoint        string `json:"endpoint,omitempty" jsonschema:"description=https URL of a store that speaks S3's protocol; without it Amazon's,format=uri"`
+	Bucket string `json:"bucket,omitempty" jsonschema:"description=Bucket to write to where the block names none"`
+	Region string `json:"region,omitempty" jsonschema:"description=Region of the bucket such as eu-central-1; with an endpoint us-east-1 by default"`
+	amazon.Credentials
+	Endpoint string `json:"endpoint,omitempty" jsonschema:"description=https URL of a store that speaks S3's protocol; without it Amazon's,format=uri"`
 }
 
 // S3 describes the connector for Amazon S3 and what speaks its protocol. Destinations opened from one Definition with the same connection
@@ -53,10 +44,7 @@ func S3() connectors.Definition {
 			if err != nil {
 				return nil, err
 			}
-			if connection.Ambient && !c.Operator {
-				return nil, errAmbient
-			}
-			if err := connection.check(c.Env); err != nil {
+			if err := connection.check(c.Operator, c.Env); err != nil {
 				return nil, err
 			}
 			return open(c, connection.Bucket, func() (account, func() error, error) {
@@ -66,55 +54,30 @@ func S3() connectors.Definition {
 	}
 }
 
+// regionRule lets pass what other stores call a region.
 var regionRule = regexp.MustCompile(`^[a-z0-9-]{1,40}$`)
 
-func (c S3Connection) check(env connectors.Env) error {
-	invalid := func(message string) error {
-		return &connectors.Error{Kind: connectors.Invalid, Op: "connection", Message: message}
+func (c S3Connection) check(operator bool, env connectors.Env) error {
+	if err := c.Credentials.Check(operator); err != nil {
+		return err
 	}
+	message := ""
 	switch {
-	case (c.AccessKeyID == "") != (c.SecretAccessKey == ""):
-		return invalid("access_key_id and secret_access_key belong together")
-	case c.Ambient == (c.AccessKeyID != ""):
-		return invalid("give access_key_id and secret_access_key, or ambient: true for the worker's own credentials")
-	case c.SessionToken != "" && c.Ambient:
-		return invalid("session_token belongs to an access key")
-	case c.ExternalID != "" && c.RoleARN == "":
-		return invalid("external_id belongs to role_arn")
 	case c.Endpoint != "" && (c.Ambient || c.RoleARN != ""):
-		return invalid("the worker's credentials and roles are for Amazon only: give an endpoint an access key of its own")
+		message = "the worker's credentials and roles are for Amazon only: give an endpoint an access key of its own"
 	case c.Endpoint == "" && c.Region == "":
-		return invalid("region is missing: give the bucket's, such as eu-central-1")
+		message = "region is missing: give the bucket's, such as eu-central-1"
 	case c.Region != "" && !regionRule.MatchString(c.Region):
-		return invalid("region: want a name such as eu-central-1")
+		message = "region: want a name such as eu-central-1"
+	default:
+		return outbound.CheckEndpoint(c.Endpoint, env.Networks)
 	}
-	return checkEndpoint(c.Endpoint, env)
+	return &connectors.Error{Kind: connectors.Invalid, Op: "connection", Message: message}
 }
 
-// checkEndpoint refuses an endpoint that must not be called (I14) or has more to it than a host.
-func checkEndpoint(endpoint string, env connectors.Env) error {
-	if endpoint == "" {
-		return nil
-	}
-	if err := outbound.CheckURL(endpoint, env.Networks); err != nil {
-		return connectors.Errorf(connectors.Invalid, "connection", "endpoint: %s", connectors.AsError("", err).Message)
-	}
-	if u, err := url.Parse(endpoint); err != nil || u.RawQuery != "" || u.Path != "" && u.Path != "/" {
-		return connectors.Errorf(connectors.Invalid, "connection", "endpoint: want a host without a path, such as https://storage.example.com")
-	}
-	return nil
-}
-
-// client calls the vendor's hosts as the operator says, and a host that a user named never inside the operator's network (I14).
+// client calls the vendor, or an endpoint. A listing has up to 1,000 names of 1 KiB, escaped.
 func client(endpoint string, env connectors.Env) *http.Client {
-	if endpoint == "" && env.Transport != nil {
-		return &http.Client{
-			Transport: env.Transport, Timeout: requestTime,
-			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-		}
-	}
-	// A listing has up to 1,000 names of 1 KiB, escaped.
-	return outbound.Client(outbound.Options{Allowed: env.Networks, Timeout: requestTime, Concurrency: 2 * uploads, MaxBody: 16 << 20})
+	return amazon.Client(endpoint, env, outbound.Options{Timeout: requestTime, Concurrency: 2 * uploads, MaxBody: 16 << 20})
 }
 
 type s3Account struct {
@@ -128,41 +91,12 @@ var _ account = (*s3Account)(nil)
 
 func newS3(c S3Connection, env connectors.Env) (account, error) {
 	a := &s3Account{http: client(c.Endpoint, env)}
-	cfg := aws.Config{Region: cmp.Or(c.Region, "us-east-1")}
-	if c.Ambient {
-		// Where the worker's credentials come from, such as a metadata service, is not called by our client.
-		var err error
-		if cfg, err = config.LoadDefaultConfig(context.Background(), config.WithRegion(c.Region)); err != nil {
-			return nil, connectors.Errorf(connectors.Invalid, "connection", "the worker's own AWS configuration can't be read")
-		}
-		cfg.Credentials = explained{cfg.Credentials, "the worker finds no credentials of its own that AWS accepts"}
-		cfg.BaseEndpoint = nil
-	} else {
-		cfg.Credentials = credentials.NewStaticCredentialsProvider(c.AccessKeyID, c.SecretAccessKey, c.SessionToken)
-	}
-	cfg.HTTPClient = a.http
-	cfg.Retryer = func() aws.Retryer { return aws.NopRetryer{} } // the engine comes again
-	if c.RoleARN != "" {
-		role := stscreds.NewAssumeRoleProvider(sts.NewFromConfig(cfg), c.RoleARN, func(o *stscreds.AssumeRoleOptions) {
-			o.RoleSessionName = "tributary"
-			if c.ExternalID != "" {
-				o.ExternalID = aws.String(c.ExternalID)
-			}
-		})
-		cfg.Credentials = aws.NewCredentialsCache(explained{role, "the role can't be assumed: its trust policy must allow the caller sts:AssumeRole, with the external ID of the connection"})
-	}
-	if c.Endpoint != "" {
-		// Not every store knows the checksums that Amazon's client adds unasked.
-		cfg.RequestChecksumCalculation = aws.RequestChecksumCalculationWhenRequired
-		cfg.ResponseChecksumValidation = aws.ResponseChecksumValidationWhenRequired
+	cfg, err := amazon.Config(c.Credentials, cmp.Or(c.Region, "us-east-1"), c.Endpoint, a.http)
+	if err != nil {
+		return nil, err
 	}
 	a.options.RequestChecksumCalculation = cfg.RequestChecksumCalculation
-	a.client = s3.NewFromConfig(cfg, func(o *s3.Options) {
-		if c.Endpoint != "" {
-			o.BaseEndpoint = aws.String(c.Endpoint)
-			o.UsePathStyle = true
-		}
-	})
+	a.client = s3.NewFromConfig(cfg, func(o *s3.Options) { o.UsePathStyle = c.Endpoint != "" })
 	a.uploads = transfermanager.New(a.client, func(o *transfermanager.Options) {
 		o.RequestChecksumCalculation = cfg.RequestChecksumCalculation
 		o.PartSizeBytes, o.MultipartUploadThreshold, o.Concurrency = partBytes, partBytes, 2
@@ -203,28 +137,4 @@ func (a *s3Account) writing(refused bool) func(func(any) bool) error {
 func (a *s3Account) Close() error {
 	a.http.CloseIdleConnections()
 	return nil
-}
-
-// explained says, where credentials can't be had, which ones.
-type explained struct {
-	aws.CredentialsProvider
-	message string
-}
-
-// credentialError is that no credentials could be had to sign a request with.
-type credentialError struct {
-	message string
-	err     error
-}
-
-func (e *credentialError) Error() string { return e.message }
-func (e *credentialError) Unwrap() error { return e.err }
-
-// Retrieve gets the credentials.
-func (e explained) Retrieve(ctx context.Context) (aws.Credentials, error) {
-	c, err := e.CredentialsProvider.Retrieve(ctx)
-	if err != nil {
-		err = &credentialError{e.message, err}
-	}
-	return c, err
 }

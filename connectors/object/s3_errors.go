@@ -12,6 +12,7 @@ import (
 	"github.com/aws/smithy-go"
 
 	"tributary/connectors"
+	"tributary/connectors/amazon"
 	"tributary/connectors/outbound"
 )
 
@@ -91,36 +92,24 @@ func (a *s3Account) failed(act action, bucket string, err error) *connectors.Err
 	if errors.As(err, &known) {
 		return known
 	}
-	var (
-		none     *credentialError
-		api      smithy.APIError
-		response *awshttp.ResponseError
-	)
-	answered := errors.As(err, &response) && response.HTTPStatusCode() != 0 // a request that was never sent has one, too
-	coded := errors.As(err, &api)
+	var response *awshttp.ResponseError
+	code, status, answered := amazon.Answer(err)
+	var none *amazon.NoCredentials
 	switch {
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return outbound.AsError(act.op, err)
 	case errors.As(err, &none):
-		e := &connectors.Error{Kind: connectors.Unavailable, Op: act.op, Message: none.message, Err: err}
-		if coded {
-			e.Message = fmt.Sprintf("%s (%s)", none.message, connectors.Clip(api.ErrorCode(), 60))
-			if answered && response.HTTPStatusCode() < 500 {
-				e.Kind = connectors.Unauthorized
-			}
+		e := &connectors.Error{Kind: none.Kind(), Op: act.op, Message: none.Message, Err: err}
+		if code != "" {
+			e.Message = fmt.Sprintf("%s (%s)", none.Message, connectors.Clip(code, 60))
 		}
 		return e
-	case !coded && !answered:
+	case !answered:
 		return outbound.AsError(act.op, err)
 	}
 	e := &connectors.Error{Op: act.op, Err: err}
-	code, status := "", 0
-	if answered {
-		status = response.HTTPStatusCode()
+	if errors.As(err, &response) && response.Response != nil {
 		e.Wait = outbound.RetryAfter(response.Response.Header.Get("Retry-After"), time.Now())
-	}
-	if coded {
-		code = api.ErrorCode()
 	}
 	kind, listed := s3Kinds[code]
 	if !listed {

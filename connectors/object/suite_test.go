@@ -25,6 +25,7 @@ import (
 	"gocloud.dev/blob"
 
 	"tributary/connectors"
+	"tributary/connectors/amazon"
 	"tributary/connectors/connectortest"
 )
 
@@ -205,7 +206,7 @@ var leaves = []goleak.Option{
 const canary = "canary-5c1e"
 
 func s3Connection(s *s3Server) S3Connection {
-	return S3Connection{Bucket: bucket, AccessKeyID: keyID, SecretAccessKey: secret, Endpoint: s.URL}
+	return S3Connection{Bucket: bucket, Endpoint: s.URL, Credentials: amazon.Credentials{AccessKeyID: keyID, SecretAccessKey: secret}}
 }
 
 func gcsConnection(s *gcsServer) GCSConnection {

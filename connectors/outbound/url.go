@@ -96,3 +96,17 @@ func checkHost(u *url.URL, allowed []*net.IPNet) *connectors.Error {
 	}
 	return nil
 }
+
+// CheckEndpoint is CheckURL for what stands for a vendor's own hosts: it is to be a scheme and a host alone. Empty is right: the vendor's.
+func CheckEndpoint(raw string, allowed []*net.IPNet) error {
+	if raw == "" {
+		return nil
+	}
+	if err := CheckURL(raw, allowed); err != nil {
+		return connectors.Errorf(connectors.Invalid, "connection", "endpoint: %s", connectors.AsError("", err).Message)
+	}
+	if u, err := url.Parse(raw); err != nil || u.RawQuery != "" || u.Path != "" && u.Path != "/" {
+		return connectors.Errorf(connectors.Invalid, "connection", "endpoint: want a scheme and a host alone, without a path, such as https://storage.example.com")
+	}
+	return nil
+}

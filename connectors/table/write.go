@@ -37,7 +37,11 @@ type Tx interface {
 }
 
 // RowError says that the database refuses a row for what is in it. The reason holds nothing of the row.
-type RowError struct{ Reason string }
+type RowError struct {
+	Reason string
+	// Record is whose row it is, where that is known: then it is not looked for.
+	Record *connectors.Record
+}
 
 func (e *RowError) Error() string { return e.Reason }
 
@@ -173,16 +177,40 @@ func (w *writer) write(ctx context.Context, tables []string) error {
 // reach writes until the records before end are done.
 func (w *writer) reach(ctx context.Context, end int) error {
 	for w.done < end {
-		tried, err := w.transact(ctx, end, nil)
-		var row *RowError
-		if errors.As(err, &row) {
-			err = w.halve(ctx, tried, row)
-		}
-		if err != nil {
+		if err := w.step(ctx, end); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// maxNamed bounds how often a statement begins anew for a row that the database names. Where more are wrong, halves find them.
+const maxNamed = 20
+
+// step makes a statement, without the rows that the database names as wrong; where it names none, in halves.
+func (w *writer) step(ctx context.Context, end int) error {
+	rejected := make(map[int]string)
+	for {
+		tried, err := w.transact(ctx, end, rejected)
+		var row *RowError
+		if !errors.As(err, &row) {
+			return err
+		}
+		i, known := w.indexOf(row.Record)
+		if _, again := rejected[i]; !known || again || len(rejected) == maxNamed {
+			return w.halve(ctx, tried, row)
+		}
+		rejected[i], end = row.Reason, tried
+	}
+}
+
+// indexOf finds a record among those that are not done.
+func (w *writer) indexOf(r *connectors.Record) (int, bool) {
+	if r == nil {
+		return 0, false
+	}
+	i := sort.Search(len(w.batch.Records), func(i int) bool { return w.batch.Records[i].Ordinal >= r.Ordinal })
+	return i, i >= w.done && i < len(w.batch.Records) && w.batch.Records[i].Ordinal == r.Ordinal
 }
 
 // halve writes the records before end, of which one is refused.

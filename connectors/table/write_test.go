@@ -19,6 +19,7 @@ type memory struct {
 	rows     map[string]int // ID to how often it was inserted
 	rejected map[int64]string
 	poison   string // ID of a row that is refused
+	named    bool   // the refusal names the row, and those are refused whose ID ends as poison does
 	lose     int    // how many commits to go until one's answer is lost; 0 = none
 	begun    int
 	tables   []string
@@ -86,8 +87,13 @@ func (t *transaction) Rejected(context.Context, *connectors.Batch) (map[int64]st
 }
 
 func (t *transaction) Insert(_ context.Context, _ *connectors.Batch, rows *table.Rows) error {
-	if slices.ContainsFunc(rows.List, func(r table.Row) bool { return r.ID == t.m.poison }) {
-		return &table.RowError{Reason: "it is poison"}
+	for _, r := range rows.List {
+		switch {
+		case t.m.named && strings.HasSuffix(r.ID, t.m.poison):
+			return &table.RowError{Reason: "it is poison", Record: r.Record}
+		case !t.m.named && r.ID == t.m.poison:
+			return &table.RowError{Reason: "it is poison"}
+		}
 	}
 	t.rows = append(t.rows, rows.List...)
 	columns := rows.Columns()
@@ -167,6 +173,37 @@ func TestLostAnswers(t *testing.T) {
 		if m.next != b.Next {
 			t.Fatalf("the ledger stands at %d", m.next)
 		}
+	}
+}
+
+// Rows that the database names are left out at once: nothing is halved.
+func TestNamedRowsAreNotLookedFor(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct{ records, poisoned, begun int }{
+		{10, 1, 2},        // once with it, once without
+		{30, 3, 6},        // in three statements
+		{1_000, 100, 200}, // in a hundred
+	} {
+		m := newMemory()
+		m.poison, m.named = "7", true
+		r, err := write(t, m, batch(test.records))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(r.Reasons) != test.poisoned || len(m.rows) != test.records-test.poisoned || m.begun != test.begun {
+			t.Errorf("of %d records %d were rejected and %d written in %d transactions", test.records, len(r.Reasons), len(m.rows), m.begun)
+		}
+		for i, o := range r.Outcomes {
+			if (o == connectors.Rejected) != (i%10 == 7) || o == connectors.Again {
+				t.Errorf("record %d: outcome %d", i, o)
+			}
+		}
+	}
+	// Where nearly every row is wrong, they are still found.
+	m := newMemory()
+	m.poison, m.named = "", true
+	if r, err := write(t, m, batch(25)); err != nil || len(r.Reasons) != 25 || m.next != 25 {
+		t.Errorf("%d rejected, the ledger at %d, %v", len(r.Reasons), m.next, err)
 	}
 }
 

@@ -16,12 +16,14 @@ import (
 
 	"github.com/johannesboyne/gofakes3"
 	"github.com/johannesboyne/gofakes3/backend/s3mem"
+
+	"tributary/connectors/amazon/amazontest"
 )
 
 // Region is where the server is, Account whose it is.
 const (
-	Region  = "eu-central-1"
-	Account = "123456789012"
+	Region  = amazontest.Region
+	Account = amazontest.Account
 )
 
 // EntryErrors are the codes by which an entry may fail: https://docs.aws.amazon.com/eventbridge/latest/APIReference/API_PutEventsResultEntry.html
@@ -53,13 +55,11 @@ type Event struct {
 
 // Server is a running server.
 type Server struct {
+	*amazontest.Keys
 	URL     string
 	buckets *s3mem.Backend
 
 	mu       sync.Mutex
-	secrets  map[string]string // by access key ID
-	tokens   map[string]string // by access key ID, of temporary ones
-	roles    map[string]string // external IDs by ARN
 	buses    map[string]bool
 	denied   map[string]bool // actions
 	maxBytes int
@@ -74,7 +74,7 @@ type Server struct {
 func New(t testing.TB, keyID, secret string) *Server {
 	t.Helper()
 	s := &Server{
-		buckets: s3mem.New(), secrets: map[string]string{keyID: secret}, tokens: make(map[string]string), roles: make(map[string]string),
+		Keys: amazontest.NewKeys(keyID, secret, "events", "sts", "s3"), buckets: s3mem.New(),
 		buses: map[string]bool{"default": true}, denied: make(map[string]bool), maxBytes: 1 << 20,
 	}
 	store := gofakes3.New(s.buckets, gofakes3.WithLogger(gofakes3.DiscardLog())).Server()
@@ -84,14 +84,14 @@ func New(t testing.TB, keyID, secret string) *Server {
 			return // who sent it has gone
 		}
 		r.Body = io.NopCloser(strings.NewReader(string(body)))
-		code := s.verify(r, body)
+		code := s.Verify(r, body)
 		switch {
 		case r.Header.Get("X-Amz-Target") != "":
 			s.serve(w, r, body, code)
-		case r.Method == http.MethodPost && r.URL.Path == "/" && strings.HasPrefix(r.Header.Get("Content-Type"), "application/x-www-form-urlencoded"):
-			s.assumeRole(w, r, code)
+		case amazontest.IsSTS(r):
+			s.AssumeRole(w, r, code)
 		case code != "" || s.isDenied("s3"):
-			answerXML(w, http.StatusForbidden, "Error", "AccessDenied")
+			amazontest.AnswerXML(w, http.StatusForbidden, "Error", "AccessDenied")
 		default:
 			store.ServeHTTP(w, r)
 		}
@@ -106,9 +106,6 @@ func (s *Server) CreateBus(name string) { s.set(func() { s.buses[name] = true })
 
 // DeleteBus deletes it.
 func (s *Server) DeleteBus(name string) { s.set(func() { delete(s.buses, name) }) }
-
-// CreateRole makes a role that the access keys may assume with the external ID.
-func (s *Server) CreateRole(arn, externalID string) { s.set(func() { s.roles[arn] = externalID }) }
 
 // CreateBucket makes a bucket.
 func (s *Server) CreateBucket(t testing.TB, name string) {

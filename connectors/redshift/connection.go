@@ -1,0 +1,111 @@
+package redshift
+
+import (
+	"cmp"
+	"crypto/x509"
+	"fmt"
+	"net"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"tributary/connectors"
+	"tributary/connectors/amazon"
+	"tributary/connectors/outbound"
+)
+
+// Connection is how to reach a database, and the bucket through which rows get there.
+type Connection struct {
+	Host        string `json:"host" jsonschema:"required,description=Endpoint of the cluster or workgroup without port and database"`
+	Port        int    `json:"port,omitempty" jsonschema:"description=Port,default=5439,minimum=1,maximum=65535"`
+	Database    string `json:"database" jsonschema:"required,description=Database"`
+	User        string `json:"user" jsonschema:"required,description=User of the database"`
+	Password    string `json:"password" jsonschema:"required,description=Password of the user,format=password"`
+	SSLMode     string `json:"sslmode,omitempty" jsonschema:"description=How far TLS is wanted and the server's certificate checked,enum=disable,enum=prefer,enum=require,enum=verify-ca,enum=verify-full,default=verify-full"`
+	SSLRootCert string `json:"sslrootcert,omitempty" jsonschema:"description=PEM text of the authority that signed the server's certificate; without it the system's authorities are trusted"`
+
+	Bucket  string `json:"bucket" jsonschema:"required,description=S3 bucket through which rows are loaded"`
+	Prefix  string `json:"prefix,omitempty" jsonschema:"description=Folder of the bucket,default=tributary"`
+	Region  string `json:"region" jsonschema:"required,description=Region of the bucket such as eu-central-1"`
+	IAMRole string `json:"iam_role" jsonschema:"required,description=ARN of the role by which Redshift reads the bucket; several that it assumes one by the other are separated by commas; default for the default role of the cluster or workgroup"`
+
+	// Credentials write to the bucket.
+	amazon.Credentials
+	Endpoint string `json:"endpoint,omitempty" jsonschema:"format=uri,description=https URL of what speaks the protocols of S3 and STS instead of AWS such as an emulator. http only in a network that the operator allows"`
+}
+
+var (
+	sslModes   = []string{"disable", "prefer", "require", "verify-ca", "verify-full"}
+	bucketRule = regexp.MustCompile(`^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$`)
+	prefixRule = regexp.MustCompile(`^[A-Za-z0-9!_.=-]+(/[A-Za-z0-9!_.=-]+)*$`)
+	// roleRule is of IAM_ROLE, with chains: https://docs.aws.amazon.com/redshift/latest/dg/copy-parameters-authorization.html
+	roleRule = regexp.MustCompile(`^(default|arn:aws[a-z-]*:iam::[0-9]{12}:role/[\w+=.@/-]+(,arn:aws[a-z-]*:iam::[0-9]{12}:role/[\w+=.@/-]+)*)$`)
+)
+
+const (
+	maxConns       = 4
+	connectTimeout = 30 * time.Second // a serverless workgroup that sleeps takes its time
+	defaultPrefix  = "tributary"
+)
+
+// config checks the connection and makes the pool's configuration. Everything is set here, so that no variable, password file or certificate of the worker's
+// own account goes to a server that a user named; and nothing inside the operator's network is dialled that is not allowed (I14).
+func (c Connection) config(operator bool, allowed []*net.IPNet) (*pgxpool.Config, error) {
+	port, mode := cmp.Or(c.Port, 5439), cmp.Or(c.SSLMode, "verify-full")
+	var problems []string
+	want := func(ok bool, problem string) {
+		if !ok {
+			problems = append(problems, problem)
+		}
+	}
+	want(c.Host != "" && !strings.ContainsAny(c.Host, ":,/@\x00"), "host: want the endpoint alone, such as warehouse.abc123.eu-central-1.redshift.amazonaws.com, without port and database")
+	want(port >= 1 && port <= 65535, "port: want 1 to 65535")
+	want(c.Database != "" && !strings.Contains(c.Database, "\x00"), "database is missing")
+	want(c.User != "" && !strings.Contains(c.User, "\x00"), "user is missing")
+	want(slices.Contains(sslModes, mode), "sslmode: want "+strings.Join(sslModes, ", "))
+	want(bucketRule.MatchString(c.Bucket), "bucket: want the name of an S3 bucket")
+	want(c.Prefix == "" || prefixRule.MatchString(c.Prefix) && len(c.Prefix) <= 500, "prefix: want a folder such as loads/tributary, of letters, digits and !_.=-")
+	want(amazon.IsRegion(c.Region), "region: want that of the bucket, such as eu-central-1")
+	want(roleRule.MatchString(c.IAMRole), "iam_role: want the ARN of a role such as arn:aws:iam::123456789012:role/redshift-load, or default")
+	var roots *x509.CertPool
+	if c.SSLRootCert != "" {
+		roots = x509.NewCertPool()
+		want(roots.AppendCertsFromPEM([]byte(c.SSLRootCert)), "sslrootcert: want the certificate itself as PEM text, not the name of a file")
+		want(strings.HasPrefix(mode, "verify-"), "sslrootcert needs sslmode verify-full or verify-ca")
+	}
+	if problems != nil {
+		return nil, connectors.Errorf(connectors.Invalid, "connection", "%s", strings.Join(problems, "; "))
+	}
+	if err := c.Credentials.Check(operator); err != nil {
+		return nil, err
+	}
+	if err := outbound.CheckEndpoint(c.Endpoint, allowed); err != nil {
+		return nil, err
+	}
+
+	config, err := pgxpool.ParseConfig(fmt.Sprintf(
+		"host=%s port=%d dbname=%s user=%s sslmode=%s sslrootcert='' sslcert='' sslkey='' passfile='' target_session_attrs=any",
+		parameter(c.Host), port, parameter(c.Database), parameter(c.User), mode))
+	if err != nil {
+		return nil, connectors.Errorf(connectors.Invalid, "connection", "the parts do not make a connection")
+	}
+	config.ConnConfig.Password = c.Password
+	config.ConnConfig.ConnectTimeout = connectTimeout
+	config.ConnConfig.RuntimeParams = map[string]string{"application_name": "tributary", "client_encoding": "UTF8"}
+	if config.ConnConfig.TLSConfig != nil {
+		config.ConnConfig.TLSConfig.RootCAs = roots
+	}
+	config.ConnConfig.DialFunc = outbound.Dialer(allowed).DialContext
+	config.MaxConns = maxConns
+	config.MinConns = 0
+	config.MaxConnIdleTime = time.Minute
+	return config, nil
+}
+
+// parameter makes a value of a key=value connection string.
+func parameter(s string) string {
+	return "'" + strings.NewReplacer(`\`, `\\`, `'`, `\'`).Replace(s) + "'"
+}

@@ -1,0 +1,294 @@
+package redshift
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"regexp"
+	"strings"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"tributary/connectors"
+	"tributary/connectors/amazon"
+	"tributary/connectors/outbound"
+	"tributary/connectors/table"
+)
+
+// kinds maps SQLSTATEs to kinds (I9), the longest prefix first that fits. Redshift has those of PostgreSQL
+// (https://www.postgresql.org/docs/current/errcodes-appendix.html), and XX000 for all that is its own: see signs.
+// The table stands in docs/destinations/redshift.md too.
+var kinds = []struct {
+	prefix string
+	kind   connectors.Kind
+}{
+	{"25006", connectors.Unavailable}, // read-only, such as while a cluster is resized
+	{"28", connectors.Unauthorized},
+	{"3D000", connectors.NotFound},
+	{"3F000", connectors.NotFound},
+	{"42501", connectors.Forbidden},
+	{"42P01", connectors.Unavailable}, // a table vanished: the next attempt makes it again
+	{"08", connectors.Unavailable},
+	{"25", connectors.Unavailable},
+	{"40", connectors.Unavailable},
+	{"53", connectors.Unavailable},
+	{"55", connectors.Unavailable},
+	{"57", connectors.Unavailable},
+	{"58", connectors.Unavailable},
+	{"0A", connectors.Invalid},
+	{"22", connectors.Invalid},
+	{"23", connectors.Invalid},
+	{"42", connectors.Invalid},
+	{"54", connectors.Invalid},
+}
+
+// sign is how an error of Redshift's own is told, which has no SQLSTATE of its own: by its words.
+type sign struct {
+	words  *regexp.Regexp
+	kind   connectors.Kind
+	advice string
+}
+
+// https://docs.aws.amazon.com/redshift/latest/dg/c_serial_isolation-serializable-isolation-troubleshooting.html,
+// https://docs.aws.amazon.com/redshift/latest/dg/s3serviceexception-error.html,
+// https://docs.aws.amazon.com/redshift/latest/mgmt/copy-unload-iam-role.html,
+// https://docs.aws.amazon.com/redshift/latest/dg/queries-troubleshooting.html
+var signs = []sign{
+	{regexp.MustCompile(`(?i)serializable isolation violation|^(ERROR:\s*)?1023\b|could not serialize`), connectors.Unavailable, "another transaction changed the same tables (1023)"},
+	{regexp.MustCompile(`(?i)deadlock detected`), connectors.Unavailable, "another transaction locked the same tables in another order"},
+	{regexp.MustCompile(`(?i)not authorized to assume IAM Role|is not associated to cluster|role .*not (attached|associated|found)|default (IAM )?role`), connectors.Forbidden,
+		"Redshift can't assume iam_role: attach the role to the cluster or workgroup, and let its trust policy allow redshift.amazonaws.com, or redshift-serverless.amazonaws.com, sts:AssumeRole"},
+	{regexp.MustCompile(`(?i)cancell?ed (on user's request|by WLM)|aborted by WLM|abort(ed)? (by )?query monitoring`), connectors.Unavailable, "the statement was cancelled by a time limit, a rule of the workload management or an administrator"},
+	{regexp.MustCompile(`(?i)disk full|out of memory|insufficient memory`), connectors.Unavailable, "the cluster has no room left"},
+	{regexp.MustCompile(`(?i)quota exceeded|usage limit|RPU`), connectors.Unavailable, "a usage limit of the workgroup is reached"},
+	{regexp.MustCompile(`(?i)connection limit|too many connections`), connectors.Unavailable, "the database takes no more connections"},
+}
+
+var (
+	// s3Sign is how COPY tells what S3 answered: https://docs.aws.amazon.com/redshift/latest/dg/s3serviceexception-error.html
+	s3Sign = regexp.MustCompile(`S3ServiceException.*?Status ([0-9]{3}),\s*Error ([A-Za-z]+)`)
+	// goneSign is how it tells that a file is not there.
+	goneSign = regexp.MustCompile(`(?i)specified (S3 )?(prefix|key|path).*does not exist`)
+	// loadSign is how it tells that a row was refused: https://docs.aws.amazon.com/redshift/latest/dg/copy-usage_notes-error.html
+	loadSign = regexp.MustCompile(`(?i)(stl|sys)_load_error|Load into table .* failed`)
+	// valueSign is how casting a value fails at a statement that has no SQLSTATE for it.
+	valueSign = regexp.MustCompile(`(?i)^(ERROR:\s*)?(numeric data overflow|overflow|invalid digit|value too long|invalid (input|data|json|value)|error converting|date/time field|string length exceeds|super value|json parsing)`)
+)
+
+// rowClasses are the SQLSTATE classes of errors that lie in a row.
+var rowClasses = []string{"21", "22", "23", "44", "54"}
+
+func kindOf(sqlstate string) connectors.Kind {
+	for _, k := range kinds {
+		if strings.HasPrefix(sqlstate, k.prefix) {
+			return k.kind
+		}
+	}
+	return connectors.Unknown
+}
+
+// failed turns what pgx returned into an *Error. The server's own message is repeated only where it speaks of names and rights: others may quote a row (I7).
+func (p *pool) failed(op string, err error) *connectors.Error {
+	var e *connectors.Error
+	if errors.As(err, &e) {
+		return e
+	}
+	config := p.Config().ConnConfig
+	where := fmt.Sprintf("%s:%d", config.Host, config.Port)
+	var pg *pgconn.PgError
+	if errors.As(err, &pg) {
+		e := p.answered(op, pg)
+		e.Err = err
+		return e
+	}
+	e = &connectors.Error{Kind: connectors.Unavailable, Op: op, Message: "the connection to " + where + " failed", Err: err}
+	var (
+		unknown  x509.UnknownAuthorityError
+		hostname x509.HostnameError
+		invalid  x509.CertificateInvalidError
+		verify   *tls.CertificateVerificationError
+		network  *net.OpError
+		lookup   *net.DNSError
+	)
+	switch {
+	case errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded):
+		e.Message = "timed out or cancelled at " + where
+	case errors.Is(err, outbound.ErrRefused):
+		e.Kind = connectors.Invalid
+		e.Message = "the address of " + where + " is inside the network or reserved: make the endpoint publicly accessible, or let the operator allow its network"
+	case errors.As(err, &unknown) || errors.As(err, &hostname) || errors.As(err, &invalid) || errors.As(err, &verify):
+		e.Kind = connectors.Invalid
+		e.Message = "the certificate of " + where + " is not to be trusted: give the endpoint's own name and, as sslrootcert, the authority that signed it"
+	case strings.Contains(err.Error(), "server refused TLS connection"):
+		e.Kind = connectors.Invalid
+		e.Message = where + " does not speak TLS: set sslmode to disable or prefer if it may be spoken to in the clear"
+	case errors.As(err, &lookup):
+		e.Message = "the name " + config.Host + " is not found"
+	case errors.As(err, &network):
+		e.Message = "can't reach " + where + ": " + network.Err.Error()
+	}
+	return e
+}
+
+// answered explains what the server said.
+func (p *pool) answered(op string, pg *pgconn.PgError) *connectors.Error {
+	if strings.HasPrefix(pg.Code, "42") {
+		p.forget()
+	}
+	text := pg.Message + " " + pg.Detail
+	for _, s := range signs {
+		if s.words.MatchString(text) {
+			return connectors.Errorf(s.kind, op, "%s (SQLSTATE %s)", s.advice, pg.Code)
+		}
+	}
+	if m := s3Sign.FindStringSubmatch(text); m != nil {
+		return p.files.refused(op, m[2], m[1])
+	}
+	if goneSign.MatchString(text) {
+		return connectors.Errorf(connectors.Unavailable, op, "a file of the load is gone: another attempt may have been first")
+	}
+	kind := kindOf(pg.Code)
+	message := "Redshift failed"
+	switch pg.Code[:min(2, len(pg.Code))] {
+	case "28":
+		message = "the user or the password is not accepted"
+	case "3D", "3F", "42":
+		message = connectors.Clip(pg.Message, 400)
+	case "08", "25", "40", "53", "55", "57", "58":
+		message = "Redshift can't do it now"
+	case "0A", "22", "23", "44", "54":
+		message = "Redshift refused it"
+	}
+	return connectors.Errorf(kind, op, "%s (SQLSTATE %s)", message, pg.Code)
+}
+
+// refused is what S3 answered to Redshift, which read by its role.
+func (f *files) refused(op, code, status string) *connectors.Error {
+	role := "the role of iam_role"
+	switch code {
+	case "AccessDenied":
+		return connectors.Errorf(connectors.Forbidden, op, "%s may not read the bucket (%s %s); %s", role, code, status, f.roleGrant())
+	case "NoSuchKey":
+		return connectors.Errorf(connectors.Unavailable, op, "a file of the load is gone: another attempt may have been first (%s %s)", code, status)
+	case "NoSuchBucket":
+		return connectors.Errorf(connectors.NotFound, op, "there is no bucket %q (%s %s)", f.bucket, code, status)
+	case "PermanentRedirect", "AuthorizationHeaderMalformed":
+		return connectors.Errorf(connectors.Invalid, op, "the bucket is in another region: set region in the connection (%s %s)", code, status)
+	}
+	m := amazon.MeaningOf(code, 0)
+	return connectors.Errorf(m.Kind, op, "Redshift can't read the bucket: %s (%s %s)", m.Advice, code, status)
+}
+
+// refused is failed for statements that carry rows: an error that lies in a row is a *table.RowError.
+func (s *store) refused(op string, err error) error {
+	var pg *pgconn.PgError
+	if errors.As(err, &pg) {
+		if pg.Code == "23502" {
+			if s.layout == connectors.LayoutColumns && !strings.HasPrefix(pg.ColumnName, "_") && pg.ColumnName != "" {
+				return &table.RowError{Reason: fmt.Sprintf("column %q wants a value and the payload has none (SQLSTATE %s)", pg.ColumnName, pg.Code)}
+			}
+			s.pool.forget()
+			return connectors.Errorf(connectors.Invalid, op, "a column was added to the table as NOT NULL without a default: give it one")
+		}
+		for _, class := range rowClasses {
+			if strings.HasPrefix(pg.Code, class) {
+				return &table.RowError{Reason: fmt.Sprintf("Redshift refused a value of it (SQLSTATE %s)", pg.Code)}
+			}
+		}
+		if valueSign.MatchString(pg.Message) {
+			return &table.RowError{Reason: fmt.Sprintf("Redshift refused a value of it (SQLSTATE %s)", pg.Code)}
+		}
+	}
+	return s.failed(op, err)
+}
+
+// isLoadError says that COPY found a row to be wrong.
+func isLoadError(pg *pgconn.PgError) bool { return loadSign.MatchString(pg.Message + " " + pg.Detail) }
+
+// explain is failed for what happens in a schema: it says what to grant where a right is missing.
+func (p *pool) explain(schema, op string, err error) *connectors.Error {
+	e := p.failed(op, err)
+	var pg *pgconn.PgError
+	if !errors.As(err, &pg) || pg.Code != "42501" {
+		return e
+	}
+	g := p.grants(schema)
+	advice := []string{g.schema, g.tables}
+	switch op {
+	case creatingSchema:
+		advice = []string{g.create}
+	case creatingStage:
+		advice = []string{g.temporary}
+	}
+	e.Message += "; " + administrator(advice)
+	return e
+}
+
+// Operations whose failure has an advice of its own.
+const (
+	creatingSchema = "create schema"
+	creatingTable  = "create table"
+	creatingStage  = "create temporary table"
+)
+
+// grants are the statements that give the user what it needs.
+type grants struct{ create, temporary, schema, tables string }
+
+func (p *pool) grants(schema string) grants {
+	config := p.Config().ConnConfig
+	user, database, schema := quote(config.User), quote(config.Database), quote(schema)
+	return grants{
+		create:    fmt.Sprintf("GRANT CREATE ON DATABASE %s TO %s", database, user),
+		temporary: fmt.Sprintf("GRANT TEMPORARY ON DATABASE %s TO %s", database, user),
+		schema:    fmt.Sprintf("GRANT USAGE, CREATE ON SCHEMA %s TO %s", schema, user),
+		tables:    fmt.Sprintf("GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA %s TO %s", schema, user),
+	}
+}
+
+func administrator(statements []string) string {
+	return "let an administrator run: " + strings.Join(statements, "; ")
+}
+
+// unmet says that an object was not written because it is there.
+func unmet(err error) bool {
+	code, _, _ := amazon.Answer(err)
+	return code == "PreconditionFailed"
+}
+
+// failed explains what S3 answered to us.
+func (f *files) failed(op string, err error) *connectors.Error {
+	var none *amazon.NoCredentials
+	if errors.As(err, &none) {
+		return &connectors.Error{Kind: none.Kind(), Op: op, Message: none.Message, Err: err}
+	}
+	code, status, answered := amazon.Answer(err)
+	if !answered || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return outbound.AsError(op, err)
+	}
+	m := amazon.MeaningOf(code, status)
+	switch {
+	case code == "PermanentRedirect", code == "AuthorizationHeaderMalformed", status == 301:
+		m = amazon.Meaning{Kind: connectors.Invalid, Advice: "the bucket is in another region: set region in the connection"}
+	case m.Kind == connectors.Forbidden:
+		m.Advice = "the access key may not write to the bucket; " + f.keyGrant()
+	case code == "NoSuchBucket", status == 404:
+		m = amazon.Meaning{Kind: connectors.NotFound, Advice: fmt.Sprintf("there is no bucket %q in the region", f.bucket)}
+	}
+	what := fmt.Sprintf("HTTP %d", status)
+	if amazon.IsCode(code) {
+		what = code
+	}
+	return &connectors.Error{Kind: m.Kind, Op: op, Message: fmt.Sprintf("%s (%s)", m.Advice, what), Err: err}
+}
+
+func (f *files) keyGrant() string {
+	return fmt.Sprintf(`let an administrator allow: {"Effect":"Allow","Action":["s3:PutObject","s3:DeleteObject"],"Resource":"arn:aws:s3:::%s/%s/*"}`, f.bucket, f.prefix)
+}
+
+func (f *files) roleGrant() string {
+	return fmt.Sprintf(`let an administrator allow it: {"Effect":"Allow","Action":"s3:GetObject","Resource":"arn:aws:s3:::%s/%s/*"} and {"Effect":"Allow","Action":["s3:ListBucket","s3:GetBucketLocation"],"Resource":"arn:aws:s3:::%s"}`,
+		f.bucket, f.prefix, f.bucket)
+}

@@ -1,0 +1,93 @@
+package redshift
+
+import (
+	"cmp"
+	"context"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"tributary/connectors"
+	"tributary/connectors/amazon"
+	"tributary/connectors/outbound"
+)
+
+// pool is the connections to one database and its bucket, and which of its tables are known to be ready.
+type pool struct {
+	*pgxpool.Pool
+	files files
+	http  *http.Client
+	mu    sync.Mutex
+	ready map[readiness]bool
+}
+
+// readiness names a table that fits a mode and a layout; with mode "" the ledger.
+type readiness struct {
+	schema, table string
+	mode          connectors.Mode
+	layout, json  string
+}
+
+// settled is what each session begins with. The timeout ends an attempt that nobody waits for any more, so that it can't hold the ledger for ever.
+// https://docs.aws.amazon.com/redshift/latest/dg/cm_chap_ConfigurationRef.html
+var settled = []string{"SET statement_timeout TO 600000", "SET timezone TO 'UTC'"}
+
+func newPool(c Connection, config *pgxpool.Config, env connectors.Env) (*pool, error) {
+	// Parameters travel apart from the statement, as text, of whatever type the server finds: the simple protocol would need literals, in which
+	// Redshift reads backslashes otherwise than today's PostgreSQL.
+	config.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeExec
+	config.ConnConfig.StatementCacheCapacity = 0
+	config.ConnConfig.DescriptionCacheCapacity = 0
+	config.ConnConfig.OnNotice = func(*pgconn.PgConn, *pgconn.Notice) {}
+	config.AfterConnect = func(ctx context.Context, conn *pgx.Conn) error {
+		for _, s := range settled {
+			if _, err := conn.Exec(ctx, s); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	p := &pool{http: amazon.Client(c.Endpoint, env, outbound.Options{Timeout: 2 * time.Minute, Concurrency: 2 * maxConns}), ready: make(map[readiness]bool)}
+	cfg, err := amazon.Config(c.Credentials, c.Region, c.Endpoint, p.http)
+	if err != nil {
+		return nil, err
+	}
+	p.files = files{
+		client: s3.NewFromConfig(cfg, func(o *s3.Options) { o.UsePathStyle = c.Endpoint != "" }),
+		bucket: c.Bucket, prefix: cmp.Or(c.Prefix, defaultPrefix), region: c.Region, role: c.IAMRole, log: env.Logger(),
+	}
+	if p.Pool, err = pgxpool.NewWithConfig(context.Background(), config); err != nil {
+		return nil, connectors.Errorf(connectors.Invalid, "connection", "the pool can't be made")
+	}
+	return p, nil
+}
+
+func (p *pool) Close() error {
+	p.Pool.Close()
+	p.http.CloseIdleConnections()
+	return nil
+}
+
+func (p *pool) isReady(r readiness) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.ready[r]
+}
+
+func (p *pool) setReady(r readiness) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.ready[r] = true
+}
+
+// forget makes the next write look at its tables again, after one was found missing or changed.
+func (p *pool) forget() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	clear(p.ready)
+}

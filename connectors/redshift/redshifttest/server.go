@@ -1,0 +1,297 @@
+// Package redshifttest serves as much of Amazon Redshift in this process as loads rows: PostgreSQL behind a proxy that speaks Redshift's dialect of SQL, refuses what Redshift
+// refuses, and carries out COPY from S3; and the bucket that it reads, by gofakes3 with verified signatures.
+//
+// What it does is what AWS documents:
+//
+//   - names are folded to lower case, also quoted ones: https://docs.aws.amazon.com/redshift/latest/dg/r_names.html
+//   - unique keys are not enforced: https://docs.aws.amazon.com/redshift/latest/dg/t_Defining_constraints.html
+//   - there are no ON CONFLICT, indexes, arrays, row locks and types of PostgreSQL's such as json:
+//     https://docs.aws.amazon.com/redshift/latest/dg/c_unsupported-postgresql-features.html, https://docs.aws.amazon.com/redshift/latest/dg/c_unsupported-postgresql-datatypes.html
+//   - one column is added a statement, and only a VARCHAR changes its size: https://docs.aws.amazon.com/redshift/latest/dg/r_ALTER_TABLE.html
+//   - transactions are serializable, and one that conflicts ends with error 1023; LOCK takes no snapshot:
+//     https://docs.aws.amazon.com/redshift/latest/dg/c_serial_isolation.html, https://docs.aws.amazon.com/redshift/latest/dg/r_LOCK.html
+//   - a backslash escapes in every string, and E'...' is unknown, as in PostgreSQL 8.0: https://docs.aws.amazon.com/redshift/latest/dg/c_redshift-and-postgres-sql.html
+//   - SUPER holds no string of more than 65,535 bytes and no object with two attributes of one name, and numbers as Redshift's types do:
+//     https://docs.aws.amazon.com/redshift/latest/dg/limitations-super.html, https://docs.aws.amazon.com/redshift/latest/dg/super-configurations.html
+//   - COPY reads what a manifest names, by a role that is attached to the cluster; a row that it refuses stands in SYS_LOAD_ERROR_DETAIL:
+//     https://docs.aws.amazon.com/redshift/latest/dg/r_COPY.html, https://docs.aws.amazon.com/redshift/latest/dg/SYS_LOAD_ERROR_DETAIL.html
+package redshifttest
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/johannesboyne/gofakes3"
+	"github.com/johannesboyne/gofakes3/backend/s3mem"
+
+	"tributary/connectors/amazon/amazontest"
+	"tributary/internal/pgtest"
+)
+
+// What the server has from the beginning.
+const (
+	Region   = amazontest.Region
+	Bucket   = "loads"
+	Role     = "arn:aws:iam::123456789012:role/redshift-load"
+	User     = "ada"
+	Database = "warehouse"
+)
+
+// Server is a running server with one database, one bucket and one role by which it reads the bucket.
+type Server struct {
+	*amazontest.Keys
+	// Address is where the database listens, Endpoint the URL of S3 and STS, DSN the PostgreSQL behind, for looking past Redshift.
+	Address, Endpoint, DSN string
+
+	database string // as PostgreSQL calls it
+	buckets  *s3mem.Backend
+	listener net.Listener
+	running  sync.WaitGroup
+
+	mu         sync.Mutex
+	passwords  map[string]string
+	attached   map[string]bool // roles by which the cluster reads
+	denied     map[string]bool // "role" or "key" may not use the bucket
+	conns      map[net.Conn]bool
+	statements []string
+	fail       func(sql string) *Failure
+	version    string
+	refuse     string // in a line that COPY refuses
+	closed     bool
+}
+
+// Failure is an error of a statement.
+type Failure struct{ Code, Message, Detail string }
+
+// New starts a server that ends with the test. It knows an access key and, with the password, the user.
+func New(t testing.TB, keyID, secret, password string) *Server {
+	t.Helper()
+	s := &Server{
+		Keys: amazontest.NewKeys(keyID, secret, "s3", "sts"), DSN: pgtest.Database(t), buckets: s3mem.New(),
+		passwords: make(map[string]string), attached: map[string]bool{Role: true}, denied: make(map[string]bool), conns: make(map[net.Conn]bool), version: version,
+	}
+	u, err := url.Parse(s.DSN)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.database = strings.TrimPrefix(u.Path, "/")
+	if err := s.buckets.CreateBucket(Bucket); err != nil {
+		t.Fatal(err)
+	}
+	s.Exec(t, prelude...)
+	s.CreateUser(t, User, password)
+	s.Exec(t, `GRANT CREATE ON DATABASE "`+s.database+`" TO `+s.role(User))
+	if s.listener, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
+		t.Fatal(err)
+	}
+	s.Address = s.listener.Addr().String()
+	store := gofakes3.New(s.buckets, gofakes3.WithLogger(gofakes3.DiscardLog())).Server()
+	objects := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { s.serveS3(w, r, store) }))
+	s.Endpoint = objects.URL
+	s.running.Go(s.accept)
+	t.Cleanup(func() {
+		s.close()
+		objects.Close()
+	})
+	return s
+}
+
+// prelude is what Redshift has and PostgreSQL has not.
+var prelude = []string{
+	`CREATE DOMAIN super AS json`,
+	`CREATE FUNCTION json_parse(v varchar) RETURNS super LANGUAGE sql AS $$ SELECT v::json::super $$`,
+	`CREATE TABLE sys_load_error_detail (user_id int, query_id bigserial, transaction_id bigint, session_id int, database_name char(64), table_id int, start_time timestamp DEFAULT clock_timestamp(),
+		file_name char(256), line_number bigint, column_name char(127), column_type char(10), column_length char(10), position int, error_code int, error_message char(512))`,
+	`GRANT SELECT ON sys_load_error_detail TO PUBLIC`,
+}
+
+// role is the name of a user in PostgreSQL, whose users all databases share.
+func (s *Server) role(user string) string { return `"` + user + "_" + s.database + `"` }
+
+// CreateUser makes a user of the database, who may use the schema public and make temporary tables, as everybody may in Redshift:
+// https://docs.aws.amazon.com/redshift/latest/dg/r_Privileges.html
+func (s *Server) CreateUser(t testing.TB, user, password string) {
+	t.Helper()
+	s.mu.Lock()
+	s.passwords[user] = password
+	s.mu.Unlock()
+	s.Exec(t, "CREATE ROLE "+s.role(user)+" LOGIN", `GRANT TEMPORARY ON DATABASE "`+s.database+`" TO `+s.role(user), "GRANT USAGE, CREATE ON SCHEMA public TO "+s.role(user))
+	t.Cleanup(func() { s.Exec(t, "DROP OWNED BY "+s.role(user)+" CASCADE", "DROP ROLE "+s.role(user)) })
+}
+
+// RevokeTemporary takes the right to make temporary tables from everybody.
+func (s *Server) RevokeTemporary(t testing.TB) {
+	t.Helper()
+	s.Exec(t, `REVOKE TEMPORARY ON DATABASE "`+s.database+`" FROM PUBLIC, `+s.role(User))
+}
+
+// SetPassword gives a user another password.
+func (s *Server) SetPassword(user, password string) { s.set(func() { s.passwords[user] = password }) }
+
+// AttachRole attaches a role to the cluster, or detaches it.
+func (s *Server) AttachRole(arn string, attached bool) { s.set(func() { s.attached[arn] = attached }) }
+
+// Deny keeps "role", by which the cluster reads, or "key", which writes, from the bucket, or lets it there again.
+func (s *Server) Deny(who string, denied bool) { s.set(func() { s.denied[who] = denied }) }
+
+// SetVersion makes version() say something else.
+func (s *Server) SetVersion(version string) { s.set(func() { s.version = version }) }
+
+// Fail makes statements fail for which f returns a failure.
+func (s *Server) Fail(f func(sql string) *Failure) { s.set(func() { s.fail = f }) }
+
+// RefuseLines makes COPY refuse lines that have a text in them, for a reason that nobody could have known.
+func (s *Server) RefuseLines(text string) { s.set(func() { s.refuse = text }) }
+
+func (s *Server) set(change func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	change()
+}
+
+// Statements are those that have all parts, as they came, since the start.
+func (s *Server) Statements(parts ...string) []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.DeleteFunc(slices.Clone(s.statements), func(sql string) bool {
+		return slices.ContainsFunc(parts, func(p string) bool { return !strings.Contains(sql, p) })
+	})
+}
+
+// Objects are the names of what is in the bucket.
+func (s *Server) Objects(t testing.TB) []string {
+	t.Helper()
+	list, err := s.buckets.ListBucket(Bucket, nil, gofakes3.ListBucketPage{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, o := range list.Contents {
+		names = append(names, o.Key)
+	}
+	return names
+}
+
+// Exec runs statements of PostgreSQL past Redshift.
+func (s *Server) Exec(t testing.TB, statements ...string) {
+	t.Helper()
+	ctx := context.Background()
+	conn, err := pgx.Connect(ctx, s.DSN)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(ctx)
+	for _, sql := range statements {
+		if _, err := conn.Exec(ctx, sql); err != nil {
+			t.Fatalf("%s: %v", sql, err)
+		}
+	}
+}
+
+// serveS3 answers for S3 and STS.
+func (s *Server) serveS3(w http.ResponseWriter, r *http.Request, store http.Handler) {
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		return // who sent it has gone
+	}
+	r.Body = io.NopCloser(bytes.NewReader(body))
+	code := s.Verify(r, body)
+	s.mu.Lock()
+	denied := s.denied["key"]
+	s.mu.Unlock()
+	status := http.StatusForbidden
+	switch {
+	case amazontest.IsSTS(r):
+		s.AssumeRole(w, r, code)
+		return
+	case code == "UnrecognizedClientException": // S3 has codes of its own: https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html
+		code = "InvalidAccessKeyId"
+	case code == "InvalidSignatureException":
+		code = "SignatureDoesNotMatch"
+	case code != "", denied:
+		code = "AccessDenied"
+	case r.Method == http.MethodPut && r.Header.Get("If-Match") != "": // gofakes3 does not know it
+		_, key, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
+		code, status = "PreconditionFailed", http.StatusPreconditionFailed
+		if !strings.HasPrefix(r.URL.Path, "/"+Bucket+"/") {
+			code, status = "NoSuchBucket", http.StatusNotFound
+		} else if _, err := s.buckets.HeadObject(Bucket, key); err != nil {
+			code, status = "NoSuchKey", http.StatusNotFound
+		}
+	default:
+		store.ServeHTTP(w, r)
+		return
+	}
+	amazontest.AnswerXML(w, status, "Error", code)
+}
+
+func (s *Server) accept() {
+	for {
+		conn, err := s.listener.Accept()
+		if err != nil {
+			return
+		}
+		s.mu.Lock()
+		if s.closed {
+			s.mu.Unlock()
+			conn.Close()
+			return
+		}
+		s.conns[conn] = true
+		s.mu.Unlock()
+		s.running.Go(func() {
+			s.serve(conn)
+			conn.Close()
+			s.set(func() { delete(s.conns, conn) })
+		})
+	}
+}
+
+func (s *Server) close() {
+	s.listener.Close()
+	s.mu.Lock()
+	s.closed = true
+	for conn := range s.conns {
+		conn.Close()
+	}
+	s.mu.Unlock()
+	s.running.Wait()
+}
+
+// object reads from the bucket as the cluster does, by its role. The error is in the words of COPY:
+// https://docs.aws.amazon.com/redshift/latest/dg/s3serviceexception-error.html
+func (s *Server) object(bucket, key string) ([]byte, *Failure) {
+	refused := func(message string, status int, code string) *Failure {
+		return &Failure{"XX000", fmt.Sprintf("S3ServiceException:%s,Status %d,Error %s,Rid 5C5EXAMPLE,ExtRid 9yEXAMPLE,CanRetry 1", message, status, code), ""}
+	}
+	s.mu.Lock()
+	denied := s.denied["role"]
+	s.mu.Unlock()
+	if denied {
+		return nil, refused("Access Denied", http.StatusForbidden, "AccessDenied")
+	}
+	if there, err := s.buckets.BucketExists(bucket); err != nil || !there {
+		return nil, refused("The specified bucket does not exist", http.StatusNotFound, "NoSuchBucket")
+	}
+	o, err := s.buckets.GetObject(bucket, key, nil)
+	if err != nil {
+		return nil, refused("The specified key does not exist.", http.StatusNotFound, "NoSuchKey")
+	}
+	defer o.Contents.Close()
+	content, err := io.ReadAll(o.Contents)
+	if err != nil {
+		return nil, refused("We encountered an internal error. Please try again.", http.StatusInternalServerError, "InternalError")
+	}
+	return content, nil
+}
