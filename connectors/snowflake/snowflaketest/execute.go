@@ -1,0 +1,624 @@
+package snowflaketest
+
+import (
+	"bytes"
+	"compress/gzip"
+	"context"
+	"database/sql"
+	"encoding/json"
+	"fmt"
+	"io"
+	"path"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+)
+
+// answerData is the answer to a statement: https://github.com/snowflakedb/gosnowflake/blob/v2.1.0/query.go
+type answerData struct {
+	QueryID           string         `json:"queryId"`
+	RowType           []rowType      `json:"rowtype"`
+	RowSet            [][]*string    `json:"rowset"`
+	Total             int            `json:"total"`
+	Returned          int            `json:"returned"`
+	QueryResultFormat string         `json:"queryResultFormat"`
+	StatementTypeID   int64          `json:"statementTypeId"`
+	Command           string         `json:"command,omitempty"`
+	SrcLocations      []string       `json:"src_locations,omitempty"`
+	SourceCompression string         `json:"sourceCompression,omitempty"`
+	AutoCompress      bool           `json:"autoCompress"`
+	Overwrite         bool           `json:"overwrite"`
+	Parallel          int            `json:"parallel,omitempty"`
+	StageInfo         map[string]any `json:"stageInfo,omitempty"`
+}
+
+type rowType struct {
+	Name     string `json:"name"`
+	Type     string `json:"type"`
+	Nullable bool   `json:"nullable"`
+}
+
+// Types of statements: https://github.com/snowflakedb/gosnowflake/blob/v2.1.0/connection.go
+const (
+	typeSelect, typeInsert, typeDelete, typeMerge = 0x1000, 0x3100, 0x3300, 0x3400
+	typeCopy, typeDDL, typeShow, typeTransaction  = 0x3800, 0x6000, 0x4000, 0x5000
+)
+
+func answer(kind int64, names []string, rows [][]*string) *answerData {
+	a := &answerData{RowSet: rows, Total: len(rows), Returned: len(rows), QueryResultFormat: "json", StatementTypeID: kind}
+	if a.RowSet == nil {
+		a.RowSet = [][]*string{}
+	}
+	for _, n := range names {
+		a.RowType = append(a.RowType, rowType{n, "text", true})
+	}
+	return a
+}
+
+func row(values ...string) []*string {
+	var r []*string
+	for i := range values {
+		r = append(r, &values[i])
+	}
+	return r
+}
+
+func done(kind int64) *answerData {
+	return answer(kind, []string{"status"}, [][]*string{row("Statement executed successfully.")})
+}
+
+// Shapes of the statements that the server knows: names are I, texts S.
+const (
+	tableShape = `I \. I \. I`
+	typeShape  = `(?:VARCHAR|VARIANT|BOOLEAN|DATE|FLOAT|TIMESTAMP_TZ|TIMESTAMP_NTZ|TIMESTAMP_LTZ|NUMBER \( \d+ , \d+ \)|VARCHAR \( \d+ \))`
+	lineShape  = `I : I :: VARCHAR`
+	valueShape = `(?:PARSE_JSON \( ` + lineShape + ` , S \)|I : I :: ` + typeShape + `(?: :: ` + typeShape + `){0,2})`
+	stageShape = `\( SELECT ` + valueShape + ` AS I(?: , ` + valueShape + ` AS I)* FROM ` + tableShape + ` WHERE ` + lineShape + ` = \? AND TO_VARCHAR \( CURRENT_TRANSACTION \( \) \) = \? \)`
+	namesShape = `I(?: , I)*`
+)
+
+// statement is a kind of statement that the server knows.
+type statement struct {
+	shape *regexp.Regexp
+	run   func(*Server, context.Context, *session, []token, *request, string) (*answerData, *Error)
+}
+
+var statements []statement
+
+func init() { // run refers to statements
+	for shape, run := range map[string]func(*Server, context.Context, *session, []token, *request, string) (*answerData, *Error){
+		`BEGIN TRANSACTION`: (*Server).begin,
+		`COMMIT|ROLLBACK`:   (*Server).endTransaction,
+		`CREATE TABLE IF NOT EXISTS ` + tableShape + ` \( I ` + typeShape + `(?: NOT NULL)?(?: , I ` + typeShape + `(?: NOT NULL)?)* \)(?: CLUSTER BY \( TO_DATE \( I \) \))?`: (*Server).createTable,
+		`CREATE TEMPORARY TABLE IF NOT EXISTS ` + tableShape + ` \( I VARIANT \)`:                                                                                              (*Server).createTable,
+		`CREATE SCHEMA IF NOT EXISTS I \. I`: (*Server).createSchema,
+		`ALTER TABLE ` + tableShape + ` ADD COLUMN I ` + typeShape + `(?: NOT NULL)?(?: , I ` + typeShape + `)*`: (*Server).addColumns,
+		`DESCRIBE TABLE ` + tableShape: (*Server).describe,
+		`SHOW SCHEMAS IN DATABASE I`:   (*Server).showSchemas,
+		`PUT S S AUTO_COMPRESS = FALSE SOURCE_COMPRESSION = GZIP OVERWRITE = TRUE`: (*Server).putCommand,
+		`COPY INTO ` + tableShape + ` FROM S FILES = \( S \) FILE_FORMAT = \( TYPE = JSON COMPRESSION = GZIP STRIP_OUTER_ARRAY = FALSE NULL_IF = \( \) \) ON_ERROR = ABORT_STATEMENT FORCE = TRUE`: (*Server).copyInto,
+		`(?:REMOVE|LIST) S`: (*Server).listFiles,
+		`SELECT COUNT \( \* \) FROM TABLE \( GENERATOR \( ROWCOUNT => 1 \) \)`:                                                                                                                 (*Server).selects,
+		`SELECT MAX \( I \)(?: , TO_VARCHAR \( CURRENT_TRANSACTION \( \) \))? FROM ` + tableShape + ` WHERE I = \? AND I = \?`:                                                                 (*Server).selects,
+		`SELECT I , I FROM ` + tableShape + ` WHERE I = \? AND I = \? AND I >= \? AND I < \?`:                                                                                                  (*Server).selects,
+		`SELECT I , I , I , I FROM ` + tableShape + ` WHERE I = \? ORDER BY 1`:                                                                                                                 (*Server).selects,
+		`SELECT PRIVILEGE_TYPE FROM I \. INFORMATION_SCHEMA \. OBJECT_PRIVILEGES WHERE OBJECT_TYPE = \? AND OBJECT_NAME = \? AND IS_ROLE_IN_SESSION \( GRANTEE \)(?: AND OBJECT_SCHEMA = \?)?`: (*Server).privileges,
+		`DELETE FROM ` + tableShape + `(?: WHERE I = \?(?: AND I = \? AND I < \?)?)?`:                                                                                                          (*Server).changes,
+		`INSERT INTO ` + tableShape + ` \( ` + namesShape + ` \) SELECT \? , \? , r \. I , r \. I FROM ` + stageShape + ` AS r`:                                                                (*Server).changes,
+		`MERGE INTO ` + tableShape + ` AS t USING ` + stageShape + ` AS r ON t \. I = \? AND t \. I = r \. I AND t \. I = r \. I(?: AND \( t \. I <> S OR t \. I = r \. I \))?` +
+			`(?: WHEN MATCHED AND \( r \. I = 0 OR r \. I > t \. I OR \( r \. I = t \. I AND t \. I = t \. I \) \) THEN UPDATE SET I = (?:r \. I|GREATEST \( t \. I , r \. I \))(?: , I = (?:r \. I|GREATEST \( t \. I , r \. I \)))*)?` +
+			` WHEN NOT MATCHED THEN INSERT \( ` + namesShape + ` \) VALUES \( \?(?: , r \. I)* \)`: (*Server).changes,
+		`MERGE INTO ` + tableShape + ` AS t USING \( SELECT \? AS I(?: , \? AS I)*(?: UNION ALL SELECT \? AS I(?: , \? AS I)*)* \) AS r ON t \. I = r \. I AND t \. I = r \. I` +
+			` WHEN NOT MATCHED THEN INSERT \( ` + namesShape + ` \) VALUES \( r \. I(?: , r \. I)* \)`: (*Server).changes,
+		`MERGE INTO ` + tableShape + ` AS t USING \( SELECT \? AS I , \? AS I , \? :: NUMBER \( 38 , 0 \) AS I , \? :: NUMBER \( 38 , 0 \) AS I WHERE TO_VARCHAR \( CURRENT_TRANSACTION \( \) \) = \? \) AS r ON t \. I = r \. I AND t \. I = r \. I` +
+			` WHEN MATCHED AND t \. I = r \. I THEN UPDATE SET I = r \. I , I = CURRENT_TIMESTAMP \( \) WHEN NOT MATCHED AND r \. I = 0 THEN INSERT \( ` + namesShape + ` \) VALUES \( r \. I , r \. I , r \. I , CURRENT_TIMESTAMP \( \) \)`: (*Server).changes,
+	} {
+		statements = append(statements, statement{regexp.MustCompile(`^(?:` + shape + `)$`), run})
+	}
+}
+
+// execute runs a statement in a session.
+func (s *Server) execute(ctx context.Context, session *session, r *request, base string) (*answerData, *Error) {
+	st := &session.state
+	st.mu.Lock()
+	defer func() {
+		st.since = time.Now()
+		st.mu.Unlock()
+	}()
+	if e := s.answers(r.SQLText); e != nil {
+		return nil, s.broken(session, e)
+	}
+	tokens, e := scan(r.SQLText)
+	if e != nil {
+		return nil, e
+	}
+	text := shape(tokens)
+	for _, known := range statements {
+		if !known.shape.MatchString(text) {
+			continue
+		}
+		if st.failed && text != "ROLLBACK" {
+			return nil, &Error{"090232", "25000", "Transaction was aborted; only ROLLBACK is possible"}
+		}
+		a, e := known.run(s, ctx, session, tokens, r, base)
+		if e != nil {
+			e = s.broken(session, e)
+		}
+		return a, e
+	}
+	return nil, s.broken(session, fail(syntax, "SQL compilation error: syntax error; the test server does not know this statement: %.2000s", text))
+}
+
+// broken notes that a statement of a transaction has failed: see the parameter TRANSACTION_ABORT_ON_ERROR.
+func (s *Server) broken(session *session, e *Error) *Error {
+	st := &session.state
+	if st.tx != "" && st.abortOnError {
+		_ = s.finish(session, "ROLLBACK")
+		st.tx, st.failed = "aborted", true
+	} else if st.writing && st.tx == "" {
+		_ = s.finish(session, "ROLLBACK")
+	}
+	return e
+}
+
+func (s *Server) need(privilege, object string) *Error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.denied[privilege] {
+		return fail(noRight, "SQL access control error: Insufficient privileges to operate on %s", object)
+	}
+	return nil
+}
+
+func (s *Server) needWarehouse(session *session) *Error {
+	if session.warehouse == "" {
+		return fail(noWarehouse, "No active warehouse selected in the current session. Select an active warehouse with the 'use warehouse' command.")
+	}
+	return s.need("USAGE ON WAREHOUSE", "warehouse")
+}
+
+func (s *Server) begin(_ context.Context, session *session, _ []token, _ *request, _ string) (*answerData, *Error) {
+	if session.state.tx == "" {
+		session.state.tx = fmt.Sprint(time.Now().UnixNano()) + itoa(s.number())
+	}
+	return done(typeTransaction), nil
+}
+
+func (s *Server) endTransaction(_ context.Context, session *session, tokens []token, _ *request, _ string) (*answerData, *Error) {
+	if err := s.finish(session, tokens[0].text); err != nil {
+		return nil, fail(internalError, "%v", err)
+	}
+	return done(typeTransaction), nil
+}
+
+// ddl commits what is open and begins to write.
+func (s *Server) ddl(ctx context.Context, session *session) *Error {
+	if err := s.finish(session, "COMMIT"); err != nil {
+		return fail(internalError, "%v", err)
+	}
+	return s.write(ctx, session)
+}
+
+// find looks a table up by the tokens of its name.
+func (s *Server) find(session *session, tokens []token) (*stored, *Error) {
+	full := fullName(tokens[0].text, tokens[2].text, tokens[4].text)
+	if t := session.state.temps[full]; t != nil {
+		return t, nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if t := s.tables[full]; t != nil && tokens[0].text == Database && s.schemas[tokens[2].text] {
+		return t, nil
+	}
+	return nil, fail(missing, "SQL compilation error: Object '%s' does not exist or not authorized.", full)
+}
+
+func (s *Server) inSchema(tokens []token) *Error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if tokens[0].text != Database || !s.schemas[tokens[2].text] {
+		return fail(missing, "SQL compilation error: Schema '%s.%s' does not exist or not authorized.", tokens[0].text, tokens[2].text)
+	}
+	return nil
+}
+
+// definitions reads columns from tokens, up to a closing parenthesis or the end.
+func definitions(tokens []token) (columns []*storedColumn) {
+	for i := 0; i < len(tokens) && tokens[i].text != ")"; i++ {
+		c := &storedColumn{name: tokens[i].text}
+		for i++; i < len(tokens) && tokens[i].text != "," && tokens[i].text != ")"; i++ {
+			switch {
+			case tokens[i].text == "NOT":
+				c.required = true
+				i++
+			case tokens[i].text == "(":
+				for ; tokens[i].text != ")"; i++ {
+					c.kind += tokens[i].text
+				}
+				c.kind += ")"
+			default:
+				c.kind += tokens[i].text
+			}
+		}
+		columns = append(columns, c)
+		if i < len(tokens) && tokens[i].text == ")" {
+			break
+		}
+	}
+	return columns
+}
+
+func (s *Server) createTable(ctx context.Context, session *session, tokens []token, _ *request, _ string) (*answerData, *Error) {
+	temporary := tokens[1].text == "TEMPORARY"
+	at := 5
+	if temporary {
+		at = 6
+	}
+	name := tokens[at : at+5]
+	if e := s.inSchema(name); e != nil {
+		return nil, e
+	}
+	if t, _ := s.find(session, name); t != nil && t.temp == temporary {
+		return done(typeDDL), nil
+	}
+	if !temporary {
+		if e := s.need("CREATE TABLE", "schema '"+name[2].text+"'"); e != nil {
+			return nil, e
+		}
+	}
+	if e := s.ddl(ctx, session); e != nil {
+		return nil, e
+	}
+	t := &stored{shown: name[4].text, name: "t" + itoa(s.number()), columns: definitions(tokens[at+6:]), temp: temporary, loaded: make(map[string]bool)}
+	if i := slices.IndexFunc(tokens, func(t token) bool { return t.kind == 'w' && t.text == "CLUSTER" }); i >= 0 {
+		t.cluster = "TO_DATE(" + tokens[i+5].text + ")"
+	}
+	lines := []string{}
+	for _, c := range t.columns {
+		kind, ok := engineType(c.kind)
+		if !ok || slices.ContainsFunc(t.columns, func(o *storedColumn) bool { return o != c && o.name == c.name }) {
+			return nil, fail(syntax, "SQL compilation error: Unsupported data type '%s' or duplicate column '%s'.", c.kind, c.name)
+		}
+		line := encoded(c.name) + " " + kind
+		if c.required {
+			line += " NOT NULL"
+		}
+		lines = append(lines, line)
+	}
+	create := "CREATE TABLE "
+	if temporary {
+		create = "CREATE TEMP TABLE "
+	}
+	if _, err := session.state.conn.ExecContext(ctx, create+t.name+" ("+strings.Join(lines, ", ")+")"); err != nil {
+		return nil, fail(internalError, "%v", err)
+	}
+	if err := s.finish(session, "COMMIT"); err != nil {
+		return nil, fail(internalError, "%v", err)
+	}
+	full := fullName(name[0].text, name[2].text, name[4].text)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if temporary {
+		session.state.temps[full] = t
+	} else if s.tables[full] == nil { // IF NOT EXISTS of two at once
+		s.tables[full] = t
+	}
+	return done(typeDDL), nil
+}
+
+func (s *Server) createSchema(_ context.Context, _ *session, tokens []token, _ *request, _ string) (*answerData, *Error) {
+	if tokens[5].text != Database {
+		return nil, fail(missing, "SQL compilation error: Database '%s' does not exist or not authorized.", tokens[5].text)
+	}
+	if e := s.need("CREATE SCHEMA", "database '"+Database+"'"); e != nil {
+		return nil, e
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.schemas[tokens[7].text] = true
+	return done(typeDDL), nil
+}
+
+func (s *Server) addColumns(ctx context.Context, session *session, tokens []token, _ *request, _ string) (*answerData, *Error) {
+	t, e := s.find(session, tokens[2:7])
+	if e == nil {
+		e = s.need("OWNERSHIP", "table '"+tokens[6].text+"'")
+	}
+	if e == nil {
+		e = s.ddl(ctx, session)
+	}
+	if e != nil {
+		return nil, e
+	}
+	add := definitions(tokens[9:])
+	s.mu.Lock()
+	now := slices.Clone(t.columns)
+	s.mu.Unlock()
+	for _, c := range add {
+		if slices.ContainsFunc(now, func(o *storedColumn) bool { return o.name == c.name }) {
+			return nil, fail(columnExists, "SQL compilation error: column '%s' already exists", c.name)
+		}
+		now = append(now, c)
+	}
+	for _, c := range add {
+		kind, ok := engineType(c.kind)
+		if !ok {
+			return nil, fail(syntax, "SQL compilation error: Unsupported data type '%s'.", c.kind)
+		}
+		if _, err := session.state.conn.ExecContext(ctx, "ALTER TABLE "+t.name+" ADD COLUMN "+encoded(c.name)+" "+kind); err != nil {
+			return nil, fail(internalError, "%v", err)
+		}
+	}
+	if err := s.finish(session, "COMMIT"); err != nil {
+		return nil, fail(internalError, "%v", err)
+	}
+	s.mu.Lock()
+	t.columns = now
+	s.mu.Unlock()
+	return done(typeDDL), nil
+}
+
+func (s *Server) describe(_ context.Context, session *session, tokens []token, _ *request, _ string) (*answerData, *Error) {
+	t, e := s.find(session, tokens[2:])
+	if e != nil {
+		return nil, e
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var rows [][]*string
+	for _, c := range t.columns {
+		null := "Y"
+		if c.required {
+			null = "N"
+		}
+		rows = append(rows, append(row(c.name, c.shown(), "COLUMN", null), nil, row("N")[0], row("N")[0], nil, nil, nil, nil))
+	}
+	return answer(typeShow, []string{"name", "type", "kind", "null?", "default", "primary key", "unique key", "check", "expression", "comment", "policy name"}, rows), nil
+}
+
+func (s *Server) showSchemas(_ context.Context, _ *session, tokens []token, _ *request, _ string) (*answerData, *Error) {
+	if e := s.need("USAGE ON DATABASE", ""); e != nil || tokens[4].text != Database {
+		return nil, fail("002043", "SQL compilation error: Object does not exist, or operation cannot be performed.")
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var rows [][]*string
+	for name := range s.schemas {
+		rows = append(rows, row("2026-11-01 00:00:00", name, "N", "N", Database, Role))
+	}
+	return answer(typeShow, []string{"created_on", "name", "is_default", "is_current", "database_name", "owner"}, rows), nil
+}
+
+// stagePath resolves @stage/path.
+func (s *Server) stagePath(location string) (string, *Error) {
+	name, rest, _ := strings.Cut(strings.TrimPrefix(location, "@"), "/")
+	ownStage := quoted(Database) + "." + quoted(Schema) + "." + quoted(Stage)
+	external := quoted(Database) + "." + quoted(Schema) + "." + quoted(External)
+	if !strings.HasPrefix(location, "@") || name != "~" && name != ownStage && name != external {
+		return "", fail(missing, "SQL compilation error: Stage '%s' does not exist or not authorized.", name)
+	}
+	if e := s.need("WRITE ON STAGE", "stage"); e != nil && name != "~" {
+		return "", e
+	}
+	return path.Join(name, rest), nil
+}
+
+func (s *Server) putCommand(_ context.Context, _ *session, tokens []token, _ *request, base string) (*answerData, *Error) {
+	file, ok := strings.CutPrefix(tokens[1].text, "file://")
+	if !ok {
+		return nil, fail(syntax, "SQL compilation error: not a file")
+	}
+	at, e := s.stagePath(tokens[2].text)
+	if e != nil {
+		return nil, e
+	}
+	if strings.Contains(at, quoted(External)) {
+		return nil, fail(externalStage, "SQL compilation error: PUT is not supported for external stages")
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.serial++
+	signature := "signature-" + itoa(s.serial)
+	s.uploads[signature] = at + "/" + path.Base(file)
+	a := answer(0, nil, nil)
+	a.Command, a.SrcLocations, a.SourceCompression, a.Overwrite, a.Parallel = "UPLOAD", []string{file}, "gzip", true, 1
+	a.StageInfo = map[string]any{"locationType": "GCS", "location": at, "path": at, "presignedUrl": base + "/storage/" + signature, "creds": map[string]any{}}
+	return a, nil
+}
+
+func (s *Server) listFiles(_ context.Context, _ *session, tokens []token, _ *request, _ string) (*answerData, *Error) {
+	at, e := s.stagePath(tokens[1].text)
+	if e != nil {
+		return nil, e
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var rows [][]*string
+	for name, data := range s.files {
+		if strings.HasPrefix(name, at+"/") {
+			rows = append(rows, row(name, itoa(int64(len(data))), "md5", "date"))
+			if tokens[0].text == "REMOVE" {
+				delete(s.files, name)
+			}
+		}
+	}
+	if tokens[0].text == "REMOVE" {
+		for i := range rows {
+			rows[i] = append(rows[i][:1], row("removed")...)
+		}
+		return answer(typeShow, []string{"name", "result"}, rows), nil
+	}
+	return answer(typeShow, []string{"name", "size", "md5", "last_modified"}, rows), nil
+}
+
+// maxValue is how large a VARIANT may be: https://docs.snowflake.com/en/user-guide/semistructured-considerations#data-size-limitations
+const maxValue = 16 << 20
+
+func (s *Server) copyInto(ctx context.Context, session *session, tokens []token, _ *request, _ string) (*answerData, *Error) {
+	if e := s.needWarehouse(session); e != nil {
+		return nil, e
+	}
+	t, e := s.find(session, tokens[2:7])
+	if e != nil {
+		return nil, e
+	}
+	at, e := s.stagePath(tokens[8].text)
+	if e != nil {
+		return nil, e
+	}
+	name := at + "/" + tokens[12].text
+	s.mu.Lock()
+	packed, ok := s.files[name]
+	s.mu.Unlock()
+	if !ok {
+		return nil, fail(noFile, "Remote file '%s' was not found.", name)
+	}
+	unpacked, err := gzip.NewReader(bytes.NewReader(packed))
+	if err != nil {
+		return nil, fail(noFile, "the file is not gzip: %v", err)
+	}
+	text, err := io.ReadAll(unpacked)
+	if err != nil {
+		return nil, fail(noFile, "the file is cut: %v", err)
+	}
+	var lines []string
+	for line := range strings.Lines(string(text)) {
+		line = strings.TrimSuffix(line, "\n")
+		if !json.Valid([]byte(line)) || len(line) > maxValue {
+			return nil, fail(notJSON, "Error parsing JSON")
+		}
+		lines = append(lines, line)
+	}
+	if e := s.write(ctx, session); e != nil {
+		return nil, e
+	}
+	if err := fill(ctx, session.state.conn, t, lines); err != nil {
+		return nil, fail(internalError, "%v", err)
+	}
+	if e := s.autocommit(session); e != nil {
+		return nil, e
+	}
+	n := itoa(int64(len(lines)))
+	return answer(typeCopy, []string{"file", "status", "rows_parsed", "rows_loaded", "error_limit", "errors_seen", "first_error", "first_error_line", "first_error_character", "first_error_column_name"},
+		[][]*string{append(row(name, "LOADED", n, n, "1", "0"), nil, nil, nil, nil)}), nil
+}
+
+// autocommit ends a statement outside a transaction.
+func (s *Server) autocommit(session *session) *Error {
+	if session.state.tx != "" {
+		return nil
+	}
+	if err := s.finish(session, "COMMIT"); err != nil {
+		return fail(internalError, "%v", err)
+	}
+	return nil
+}
+
+func (s *Server) selects(ctx context.Context, session *session, tokens []token, r *request, _ string) (*answerData, *Error) {
+	if e := s.needWarehouse(session); e != nil {
+		return nil, e
+	}
+	if tokens[1].text == "COUNT" {
+		return answer(typeSelect, []string{"COUNT(*)"}, [][]*string{row("1")}), nil
+	}
+	if e := s.need("SELECT", "table"); e != nil {
+		return nil, e
+	}
+	text, e := s.translate(session, tokens, r)
+	if e != nil {
+		return nil, e
+	}
+	rows, err := session.state.conn.QueryContext(ctx, "SELECT CAST(COLUMNS(*) AS VARCHAR) FROM ("+text+")")
+	if err != nil {
+		return nil, explain(ctx, err)
+	}
+	defer rows.Close()
+	names, err := rows.Columns()
+	if err != nil {
+		return nil, explain(ctx, err)
+	}
+	all := [][]*string{}
+	for rows.Next() {
+		values, into := make([]sql.NullString, len(names)), make([]any, len(names))
+		for i := range values {
+			into[i] = &values[i]
+		}
+		if err := rows.Scan(into...); err != nil {
+			return nil, explain(ctx, err)
+		}
+		r := make([]*string, len(names))
+		for i := range values {
+			if values[i].Valid {
+				r[i] = &values[i].String
+			}
+		}
+		all = append(all, r)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, explain(ctx, err)
+	}
+	return answer(typeSelect, names, all), nil
+}
+
+func (s *Server) privileges(_ context.Context, session *session, tokens []token, r *request, _ string) (*answerData, *Error) {
+	if e := s.needWarehouse(session); e != nil {
+		return nil, e
+	}
+	all := map[string][]string{"DATABASE": {"USAGE", "CREATE SCHEMA"}, "SCHEMA": {"USAGE", "CREATE TABLE"}, "TABLE": {"SELECT", "INSERT", "UPDATE", "DELETE", "OWNERSHIP"}}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var rows [][]*string
+	for _, p := range all[*r.Bindings["1"].Value] {
+		// Who owns a table may do everything with it: it is not the owner's where something is denied.
+		if !s.denied[p] && (p != "OWNERSHIP" || !s.denied["SELECT"] && !s.denied["INSERT"] && !s.denied["UPDATE"] && !s.denied["DELETE"]) {
+			rows = append(rows, row(p))
+		}
+	}
+	return answer(typeSelect, []string{"PRIVILEGE_TYPE"}, rows), nil
+}
+
+// changes runs INSERT, DELETE and MERGE.
+func (s *Server) changes(ctx context.Context, session *session, tokens []token, r *request, _ string) (*answerData, *Error) {
+	if e := s.needWarehouse(session); e != nil {
+		return nil, e
+	}
+	kind, names, rights := int64(typeInsert), []string{"number of rows inserted"}, []string{"INSERT"}
+	switch tokens[0].text {
+	case "DELETE":
+		kind, names, rights = typeDelete, []string{"number of rows deleted"}, []string{"DELETE"}
+	case "MERGE":
+		kind = typeMerge
+		if slices.ContainsFunc(tokens, func(t token) bool { return t.kind == 'w' && t.text == "UPDATE" }) {
+			rights = append(rights, "UPDATE")
+		}
+	}
+	t, e := s.find(session, tokens[2:7])
+	if e != nil {
+		return nil, e
+	}
+	for _, right := range rights {
+		if e := s.need(right, "table '"+t.shown+"'"); e != nil && !t.temp {
+			return nil, e
+		}
+	}
+	if e := s.write(ctx, session); e != nil {
+		return nil, e
+	}
+	text, e := s.translate(session, tokens, r)
+	if e != nil {
+		return nil, e
+	}
+	result, err := session.state.conn.ExecContext(ctx, text)
+	if err != nil {
+		return nil, explain(ctx, err)
+	}
+	n, err := result.RowsAffected()
+	if err != nil {
+		return nil, explain(ctx, err)
+	}
+	if e := s.autocommit(session); e != nil {
+		return nil, e
+	}
+	return answer(kind, names, [][]*string{row(itoa(n))}), nil
+}
