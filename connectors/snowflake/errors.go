@@ -180,7 +180,7 @@ func (s *store) uploadProblem(err error) string {
 	case !errors.As(err, &e):
 		return outbound.AsError("", err).Message
 	case isMissing(e):
-		return fmt.Sprintf("stage @%s does not exist, or the role may not use it; %s", s.place.stage, s.grants())
+		return fmt.Sprintf("stage @%s does not exist, or the role may not use it (error %06d); %s", s.place.stage, e.Number, s.grants())
 	case e.Number == gosnowflake.ErrFailedToUploadToStage || e.Number >= 260000 && e.Number < 280000:
 		return fmt.Sprintf("the storage behind the stage did not take it (error %06d)", e.Number)
 	case kindOf(e) == connectors.Forbidden:

@@ -1,7 +1,7 @@
 package snowflake
 
 import (
-	"math/big"
+	"math"
 	"strconv"
 	"strings"
 
@@ -52,21 +52,32 @@ func paired(raw string) bool { return table.IsPlain(strings.ReplaceAll(raw, `\u0
 
 const variantDigits = 38
 
-// exact says that a number is one of at most 38 digits, or what a float is.
+// exact says that a number has at most 38 digits, or is one that a float gives back: of at most 15 digits, and not among the smallest.
 func exact(literal string) bool {
 	if len(literal) <= variantDigits && !strings.ContainsAny(literal, "eE") {
 		return true
 	}
-	f, err := strconv.ParseFloat(literal, 64)
-	if err != nil {
-		return false
-	}
-	if plain, ok := expand(literal, variantDigits); ok && len(strings.Trim(plain, "-.")) <= variantDigits {
+	if plain, ok := expand(literal, variantDigits); ok && digitsOf(plain) <= variantDigits {
 		return true
 	}
-	want, ok := new(big.Rat).SetString(literal) // within the exponents of floats: the text is as long as they need
-	is := new(big.Rat).SetFloat64(f)
-	return ok && is != nil && want.Cmp(is) == 0
+	f, err := strconv.ParseFloat(literal, 64)
+	mantissa, _, _ := strings.Cut(strings.ToLower(literal), "e")
+	return err == nil && math.Abs(f) > smallestNormal && digitsOf(mantissa) <= floatDigits
+}
+
+const (
+	floatDigits    = 15
+	smallestNormal = 0x1p-1022
+)
+
+// digitsOf counts the digits that a number without exponent needs.
+func digitsOf(plain string) int {
+	whole, fraction, _ := strings.Cut(strings.TrimLeft(strings.TrimPrefix(plain, "-"), "0"), ".")
+	fraction = strings.TrimRight(fraction, "0")
+	if whole == "" {
+		fraction = strings.TrimLeft(fraction, "0")
+	}
+	return len(whole) + len(fraction)
 }
 
 // expand spells a JSON number without an exponent. False: it would need more than most digits before or behind the point.

@@ -43,6 +43,9 @@ func (t *transaction) newMerge(b *connectors.Batch, rows *table.Rows) merge {
 	}
 	set := slices.Clone(names)
 	for i, c := range rows.Columns() {
+		if t.layout == connectors.LayoutRaw { // a column of ours
+			c.Name = p.named(c.Name)
+		}
 		names, set = append(names, quote(c.Name)), append(set, quote(c.Name))
 		fields = append(fields, t.value(fmt.Sprint("c", len(own)+i), c)+" AS "+quote(c.Name))
 	}

@@ -160,7 +160,9 @@ func failing() map[string]connectortest.FailingDestination {
 		}
 	}
 	deny := func(privilege string) func(t *testing.T) connectors.Destination {
-		return with(func(_ *testing.T, s *snowflaketest.Server, _ *snowflake.Connection, _ *snowflake.Settings) { s.Deny(privilege) })
+		return with(func(_ *testing.T, s *snowflaketest.Server, _ *snowflake.Connection, _ *snowflake.Settings) {
+			s.Deny(privilege)
+		})
 	}
 	return map[string]connectortest.FailingDestination{
 		"a wrong password": {Kind: connectors.Unauthorized, Open: with(func(_ *testing.T, _ *snowflaketest.Server, c *snowflake.Connection, _ *snowflake.Settings) {

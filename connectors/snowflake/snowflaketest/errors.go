@@ -28,6 +28,7 @@ const (
 	masterExpired    = "390114"
 	syntax           = "001003"
 	missing          = "002003"
+	invalidName      = "000904"
 	noRight          = "003001"
 	noWarehouse      = "000606"
 	columnExists     = "001430"
@@ -47,7 +48,7 @@ const (
 )
 
 var states = map[string]string{
-	syntax: "42000", missing: "02000", noRight: "42501", noWarehouse: "57P03", columnExists: "42601", cancelled: "57014", notExecuting: "02000", tooManyWaiters: "57014", lockTimeout: "57014",
+	syntax: "42000", missing: "02000", invalidName: "42000", noRight: "42501", noWarehouse: "57P03", columnExists: "42601", cancelled: "57014", notExecuting: "02000", tooManyWaiters: "57014", lockTimeout: "57014",
 	notNumeric: "22018", notTimestamp: "22007", notJSON: "22P02", notNull: "22000", tooLong: "22000", noFile: "22000", externalStage: "42601", internalError: "XX000",
 }
 

@@ -71,7 +71,7 @@ func done(kind int64) *answerData {
 // Shapes of the statements that the server knows: names are I, texts S.
 const (
 	tableShape = `I \. I \. I`
-	typeShape  = `(?:VARCHAR|VARIANT|BOOLEAN|DATE|FLOAT|TIMESTAMP_TZ|TIMESTAMP_NTZ|TIMESTAMP_LTZ|NUMBER \( \d+ , \d+ \)|VARCHAR \( \d+ \))`
+	typeShape  = `(?:VARCHAR|VARIANT|BOOLEAN|DATE|FLOAT|TIMESTAMP_(?:TZ|NTZ|LTZ)(?: \( \d+ \))?|NUMBER \( \d+ , \d+ \)|VARCHAR \( \d+ \))`
 	lineShape  = `I : I :: VARCHAR`
 	valueShape = `(?:PARSE_JSON \( ` + lineShape + ` , S \)|I : I :: ` + typeShape + `(?: :: ` + typeShape + `){0,2})`
 	stageShape = `\( SELECT ` + valueShape + ` AS I(?: , ` + valueShape + ` AS I)* FROM ` + tableShape + ` WHERE ` + lineShape + ` = \? AND TO_VARCHAR \( CURRENT_TRANSACTION \( \) \) = \? \)`
@@ -617,8 +617,29 @@ func (s *Server) changes(ctx context.Context, session *session, tokens []token, 
 	if err != nil {
 		return nil, explain(ctx, err)
 	}
+	if e := tooLongIn(ctx, session, t); e != nil {
+		return nil, e
+	}
 	if e := s.autocommit(session); e != nil {
 		return nil, e
 	}
 	return answer(kind, names, [][]*string{row(itoa(n))}), nil
+}
+
+// tooLongIn looks for texts that are longer than their columns, which the engine does not.
+func tooLongIn(ctx context.Context, session *session, t *stored) *Error {
+	for _, c := range t.columns {
+		m := varcharType.FindStringSubmatch(c.kind)
+		if m == nil {
+			continue
+		}
+		var longest sql.NullString
+		if err := session.state.conn.QueryRowContext(ctx, "SELECT MAX("+encoded(c.name)+") FROM "+t.name+" WHERE LENGTH("+encoded(c.name)+") > "+m[1]).Scan(&longest); err != nil {
+			return explain(ctx, err)
+		}
+		if longest.Valid {
+			return fail(tooLong, "String '%s' is too long and would be truncated", longest.String)
+		}
+	}
+	return nil
 }

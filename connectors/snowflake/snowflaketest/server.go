@@ -88,9 +88,9 @@ func New(t testing.TB, returned *Returned) *Server {
 	}
 	s.writer.free = make(chan struct{}, 1)
 	s.writer.free <- struct{}{}
-	s.writer.idle = 300 * time.Millisecond
+	s.writer.idle = 100 * time.Millisecond
 	var err error
-	if s.key, err = rsa.GenerateKey(rand.Reader, 2048); err != nil {
+	if s.key, err = sharedKey(); err != nil {
 		t.Fatal(err)
 	}
 	if s.db, err = sql.Open("duckdb", "?autoinstall_known_extensions=false&autoload_known_extensions=false&threads=2"); err != nil {
@@ -116,6 +116,9 @@ func New(t testing.TB, returned *Returned) *Server {
 	})
 	return s
 }
+
+// sharedKey is the user's at all servers: making one takes long.
+var sharedKey = sync.OnceValues(func() (*rsa.PrivateKey, error) { return rsa.GenerateKey(rand.Reader, 2048) })
 
 // Key is the private key of the server's user.
 func (s *Server) Key() *rsa.PrivateKey { return s.key }

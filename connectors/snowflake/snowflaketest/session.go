@@ -147,3 +147,16 @@ func (s *Server) EndTransactions() {
 		session.state.mu.Unlock()
 	}
 }
+
+// Hold keeps everybody from writing until release is called.
+func (s *Server) Hold() (release func()) {
+	<-s.writer.free
+	return func() { s.writer.free <- struct{}{} }
+}
+
+// Waiting counts the statements that wait to write.
+func (s *Server) Waiting() int {
+	s.writer.mu.Lock()
+	defer s.writer.mu.Unlock()
+	return s.writer.waiters
+}

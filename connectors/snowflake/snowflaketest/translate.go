@@ -10,7 +10,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/duckdb/duckdb-go/v2"
 )
@@ -130,8 +129,8 @@ func explain(ctx context.Context, err error) *Error {
 		return fail(notTimestamp, "Timestamp '%s' is not recognized", said)
 	case strings.Contains(said, refusedJSON):
 		return fail(notJSON, "Error parsing JSON: %s", said)
-	case strings.Contains(said, refusedText):
-		return fail(tooLong, "String '%s' is too long and would be truncated", said)
+	case strings.Contains(said, "Binder Error"):
+		return fail(invalidName, "SQL compilation error: invalid identifier: %s", said)
 	case strings.Contains(said, "NOT NULL constraint"):
 		return fail(notNull, "NULL result in a non-nullable column: %s", said)
 	case strings.Contains(said, "Conversion Error") || strings.Contains(said, "Could not"):
@@ -143,7 +142,6 @@ func explain(ctx context.Context, err error) *Error {
 const (
 	refusedTime = "no timestamp"
 	refusedJSON = "no JSON"
-	refusedText = "too long"
 )
 
 // function is one of Snowflake's that the engine has not.
@@ -168,10 +166,11 @@ var functions = []function{
 		return t.UTC().Format(time.RFC3339Nano), nil
 	}},
 	{"sf_varchar", 2, func(v []string) (string, error) {
-		if most, err := strconv.Atoi(v[1]); err != nil || utf8.RuneCountInString(v[0]) > most {
-			return "", fmt.Errorf("%s: %s", refusedText, v[0])
+		most, err := strconv.Atoi(v[1])
+		if runes := []rune(v[0]); len(runes) > most { // a cast cuts, other than a column
+			return string(runes[:most]), err
 		}
-		return v[0], nil
+		return v[0], err
 	}},
 }
 
