@@ -15,6 +15,7 @@ import (
 	"tributary/connectors/postgres"
 	"tributary/connectors/pubsub"
 	"tributary/connectors/shopify"
+	"tributary/connectors/snowflake"
 	"tributary/connectors/webhook"
 )
 
@@ -37,6 +38,7 @@ func New(more ...connectors.Definition) (*connectors.Registry, *duckdb.Files, er
 		postgres.Definition(),
 		pubsub.Definition(),
 		shopify.Definition(),
+		snowflake.Definition(),
 		webhook.Definition(),
 	}, more...)...)
 	return r, files, err
