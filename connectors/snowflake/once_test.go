@@ -207,6 +207,7 @@ func TestLateAtEachCall(t *testing.T) {
 				select {
 				case what = <-hangs:
 				case err := <-ended:
+					s.Befall(nil)
 					if err != nil {
 						t.Fatal(err)
 					}
