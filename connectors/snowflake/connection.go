@@ -52,12 +52,13 @@ func (c Connection) config(operator bool, env connectors.Env) (gosnowflake.Confi
 	var problems []string
 	f := gosnowflake.Config{
 		Account: c.Account, User: c.User, Role: c.Role, Warehouse: c.Warehouse, Application: "Tributary", Protocol: "https", Port: 443,
-		DisableOCSPChecks: true, // there is a Transporter, which does as Go does
-		MaxRetryCount:     -1,   // the engine comes again
-		LoginTimeout:      connectTimeout, ClientTimeout: answerTimeout, JWTClientTimeout: connectTimeout, CloudStorageTimeout: answerTimeout,
+		DisableOCSPChecks:              true, // there is a Transporter, which does as Go does
+		MaxRetryCount:                  -1,   // the engine comes again
 		ClientStoreTemporaryCredential: gosnowflake.ConfigBoolFalse, ClientRequestMfaToken: gosnowflake.ConfigBoolFalse,
 		DisableConsoleLogin: gosnowflake.ConfigBoolTrue, Params: session(),
 	}
+	//lint:ignore SA1019 there is nothing else to set them by
+	f.LoginTimeout, f.ClientTimeout, f.JWTClientTimeout, f.CloudStorageTimeout = connectTimeout, answerTimeout, connectTimeout, answerTimeout
 	if !accountRule.MatchString(c.Account) {
 		problems = append(problems, "account: want an account identifier, such as MYORG-MYACCOUNT, without snowflakecomputing.com")
 	}

@@ -24,27 +24,24 @@ var kinds = []struct {
 	codes []int
 }{
 	// A wrong, expired or missing password, a key that is not the user's, a JWT that is not valid, a token that is not valid or has expired, a user that is disabled.
-	{connectors.Unauthorized, []int{
-		390100, 390101, 390102, 390103, 390127, 390128, 390129, 390132, 390144, 390174, 390195, 390197, 390302, 390303, 390304, 390305, 390306, 390307, 390309, 390311, 390312, 390317, 390318,
-		394300, 394301, 394302, 394303, 394304, 394305, 394306, 394307, 394400,
-	}},
+	{connectors.Unauthorized, []int{390100, 390144, 390195, 390302, 390303, 390318, 394300, 394301, 394302, 394303, 394304, 394305, 394306, 394307}},
 	// An address that a network policy keeps out; a right that is missing; an account that is locked or over its trial.
-	{connectors.Forbidden, []int{390420, 390421, 390422, 390423, 390432, 3001, 3003, 666, 390913}},
+	{connectors.Forbidden, []int{390420, 390422, 3001, 666}},
 	// A role, warehouse, database or schema that does not exist or is not granted; no warehouse.
-	{connectors.NotFound, []int{390189, 390186, 390201, 606, 90105, 90106, gosnowflake.ErrCodeFailedToConnect}},
+	{connectors.NotFound, []int{390189, 390201, 606, 90105, gosnowflake.ErrCodeFailedToConnect}},
 	// A resource monitor's quota.
-	{connectors.RateLimited, []int{90073, 90074}},
+	{connectors.RateLimited, []int{90073}},
 	// A session or its token has ended: the next one logs in anew.
-	{connectors.Unavailable, []int{390104, 390110, 390111, 390112, 390113, 390114, 390115}},
+	{connectors.Unavailable, []int{390104, 390111, 390112, 390114}},
 	// A statement that was ended, by somebody or for its time; a lock with too many waiters, or that took too long; a deadlock; a transaction that was ended.
-	{connectors.Unavailable, []int{604, 605, 608, 610, 625, 627, 628, 629, 630, 632, 633, 90226, 90232}},
+	{connectors.Unavailable, []int{604, 605, 625, 630, 90232}},
 	// A table or a column vanished, or came: the next attempt looks again.
 	{connectors.Unavailable, []int{codeMissing, codeMissingOther, codeInvalidName, codeExists, codeColumnExists}},
 	// Internal errors; the driver's own, of the network.
-	{connectors.Unavailable, []int{300002, 300005, 370001, gosnowflake.ErrCodeServiceUnavailable, gosnowflake.ErrFailedToPostQuery, gosnowflake.ErrFailedToRenewSession, gosnowflake.ErrFailedToCancelQuery,
+	{connectors.Unavailable, []int{300002, 370001, gosnowflake.ErrCodeServiceUnavailable, gosnowflake.ErrFailedToPostQuery, gosnowflake.ErrFailedToRenewSession, gosnowflake.ErrFailedToCancelQuery,
 		gosnowflake.ErrFailedToAuth, gosnowflake.ErrFailedToUploadToStage}},
 	// Syntax; values that do not go together; two rows of the stage for one of the table.
-	{connectors.Invalid, []int{1003, 1006, 1007, 1044, 2049, 90150, 100090}},
+	{connectors.Invalid, []int{1003, 1044, 100090}},
 }
 
 // Codes that are looked for.
@@ -57,8 +54,7 @@ const (
 )
 
 // rowCodes are errors that lie in a row, besides the SQLSTATE classes of data and constraints.
-var rowCodes = []int{100016, 100031, 100035, 100037, 100038, 100039, 100040, 100041, 100046, 100048, 100051, 100063, 100065, 100066, 100069, 100071, 100072, 100074, 100078, 100080, 100082, 100087, 100096, 100097,
-	100100, 100108, 100131, 100132, 100145, 100183, 100186, 100200, 100316}
+var rowCodes = []int{100035, 100038, 100040, 100046, 100069, 100071, 100072, 100078, 100080, 100132}
 
 func kindOf(e *gosnowflake.SnowflakeError) connectors.Kind {
 	for _, k := range kinds {
@@ -127,6 +123,11 @@ func (t *transaction) refused(op string, err error) error {
 	return t.failed(op, err)
 }
 
+// copyError says that COPY failed.
+type copyError struct{ error }
+
+func (e *copyError) Unwrap() error { return e.error }
+
 // reason says why a row was refused in words of our own: Snowflake's message quotes it.
 func reason(e *gosnowflake.SnowflakeError) string {
 	what := "a value does not fit its column"
@@ -148,12 +149,16 @@ func (s *store) failed(op string, err error) error {
 	var e *gosnowflake.SnowflakeError
 	var login *loginError
 	var upload *uploadError
+	var copied *copyError
 	inLogin := errors.As(err, &login)
 	switch {
 	case errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded):
 		return &connectors.Error{Kind: connectors.Unavailable, Op: op, Message: "timed out or cancelled", Err: err}
 	case errors.As(err, &upload):
 		return &connectors.Error{Kind: uploadKind(err), Op: op, Message: "the file did not reach the stage: " + s.uploadProblem(err), Err: err}
+	case errors.As(err, &copied) && errors.As(err, &e) && inRow(e):
+		// The lines are ours and hold any value: so the file is not what it was, perhaps because another attempt of the lane has removed it.
+		return &connectors.Error{Kind: connectors.Unavailable, Op: op, Message: fmt.Sprintf("the file is not on the stage any more, or can't be read (error %06d)", e.Number), Err: err}
 	case errors.As(err, &e):
 		return s.answered(op, e, inLogin)
 	case strings.Contains(err.Error(), "HTTP Status: 429"): // of the driver, which gives it no type
@@ -201,7 +206,7 @@ func (s *store) answered(op string, e *gosnowflake.SnowflakeError, login bool) *
 		f.Kind, what = connectors.Unauthorized, "Snowflake does not accept the credentials"
 	case e.Number == 390422 || e.Number == 390420:
 		what = "a network policy of the account keeps this worker's address out: let an administrator allow it"
-	case e.Number == 390189 || e.Number == 390186:
+	case e.Number == 390189:
 		what = fmt.Sprintf("role %q does not exist, or is not granted to the user: let an administrator run GRANT ROLE ... TO USER ...", config.Role)
 	case e.Number == 390201 || e.Number == 606:
 		what = fmt.Sprintf("there is no warehouse %q that the role may use: name another one, or let an administrator run GRANT USAGE, OPERATE ON WAREHOUSE ... TO ROLE ...", config.Warehouse)

@@ -176,7 +176,7 @@ func (t *transaction) load(ctx context.Context, b *connectors.Batch) error {
 	rows, err = t.conn.QueryContext(ctx, "COPY INTO "+t.place.own(stage)+" FROM "+literal(at)+" FILES = ("+literal(name)+
 		") FILE_FORMAT = (TYPE = JSON COMPRESSION = GZIP STRIP_OUTER_ARRAY = FALSE NULL_IF = ()) ON_ERROR = ABORT_STATEMENT FORCE = TRUE")
 	if err != nil {
-		return err
+		return &copyError{err}
 	}
 	var loaded int64
 	err = each(rows, func(row map[string]sql.NullString) {

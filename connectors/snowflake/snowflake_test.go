@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -24,6 +25,27 @@ import (
 
 // returned are the errors that the tests' servers have answered with.
 var returned snowflaketest.Returned
+
+// TestMain fails when an error that the test server documents was never returned: a test of all is a test of each.
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if missing := returned.Missing(); code == 0 && wholeRun() && missing != nil {
+		fmt.Fprintf(os.Stderr, "no test makes the server return %q\n", missing)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+func wholeRun() bool {
+	for _, arg := range os.Args {
+		for _, part := range []string{"-test.run", "-test.bench", "-test.skip", "-test.list"} {
+			if strings.HasPrefix(arg, part) {
+				return false
+			}
+		}
+	}
+	return true
+}
 
 // loopback is where the test's servers are.
 var loopback = connectors.Env{Networks: []*net.IPNet{{IP: net.IPv4(127, 0, 0, 0), Mask: net.CIDRMask(8, 32)}}}

@@ -122,7 +122,7 @@ func (t *transaction) Commit(ctx context.Context, b *connectors.Batch, next int6
 	}
 	if t.file.lines > 0 {
 		if err := t.load(ctx, b); err != nil {
-			return t.refused("copy rows", err)
+			return t.failed("copy rows", err)
 		}
 	}
 	if len(rejected) > 0 { // what lies below the batch has long been reported

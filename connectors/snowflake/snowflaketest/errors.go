@@ -70,3 +70,22 @@ func (r *Returned) add(code string) {
 	}
 	r.count[code]++
 }
+
+// documented are the errors that tests of all of the connector have to meet.
+var documented = []string{
+	wrongPassword, wrongJWT, wrongOAuth, expiredOAuth, noRole, noObject, sessionGone, sessionExpired, masterExpired, syntax, missing, noRight, noWarehouse, cancelled, tooManyWaiters, lockTimeout, notNumeric, tooLong,
+	externalStage, internalError,
+}
+
+// Missing lists the documented errors that were never returned.
+func (r *Returned) Missing() []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var missing []string
+	for _, code := range documented {
+		if r.count[code] == 0 {
+			missing = append(missing, code)
+		}
+	}
+	return missing
+}
