@@ -104,7 +104,7 @@ func TestLongStatements(t *testing.T) {
 	wantOnce(t, s, "slowly", batch(connectors.ModeUpsert, "orders", 0, 20))
 }
 
-// The driver tries an upload again with what is left of the file. What arrives is counted, so no record gets lost (I4).
+// The driver tries an upload again by itself, with what is left of the file; no record gets lost for it (I4).
 func TestUploads(t *testing.T) {
 	t.Parallel()
 	for _, status := range []int{http.StatusInternalServerError, http.StatusBadRequest, http.StatusConflict} {
@@ -124,6 +124,19 @@ func TestUploads(t *testing.T) {
 			t.Errorf("%q are left on the stage", files)
 		}
 	}
+}
+
+// A file of which a line is missing is not taken (I4).
+func TestLostLine(t *testing.T) {
+	t.Parallel()
+	s := snowflaketest.New(t, &returned)
+	d := opened(t, s, connectors.ModeUpsert)
+	b := batch(connectors.ModeUpsert, "orders", 0, 50)
+	s.LoseLine()
+	_, err := d.Write(t.Context(), b)
+	wantError(t, err, connectors.Unavailable, "49 of 50")
+	untilDurable(t, d, b)
+	wantOnce(t, s, "after the loss", b)
 }
 
 // The driver's own library is neither unpacked nor loaded: see package environment.

@@ -490,6 +490,11 @@ func (s *Server) copyInto(ctx context.Context, session *session, tokens []token,
 		}
 		lines = append(lines, line)
 	}
+	s.mu.Lock()
+	if s.lose && len(lines) > 0 {
+		lines, s.lose = lines[:len(lines)-1], false
+	}
+	s.mu.Unlock()
 	if e := s.write(ctx, session); e != nil {
 		return nil, e
 	}

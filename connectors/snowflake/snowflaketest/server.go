@@ -62,7 +62,8 @@ type Server struct {
 	tables   map[string]*stored
 	files    map[string][]byte // by stage and path
 	uploads  map[string]string // path by signature
-	patience time.Duration     // until an answer says that the statement still runs
+	lose     bool
+	patience time.Duration // until an answer says that the statement still runs
 
 	faults sync.Mutex
 	fault  func(call string) Fault
@@ -175,6 +176,13 @@ func (s *Server) DropSchema() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.schemas, Schema)
+}
+
+// LoseLine makes the next COPY miss the last line of its file, as where an upload was cut between two lines.
+func (s *Server) LoseLine() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.lose = true
 }
 
 // Files lists the files on stages.
