@@ -18,6 +18,7 @@ import (
 	"tributary/connectors/pubsub"
 	"tributary/connectors/redshift"
 	"tributary/connectors/shopify"
+	"tributary/connectors/snowflake"
 	"tributary/connectors/webhook"
 )
 
@@ -43,6 +44,7 @@ func New(more ...connectors.Definition) (*connectors.Registry, *duckdb.Files, er
 		pubsub.Definition(),
 		redshift.Definition(),
 		shopify.Definition(),
+		snowflake.Definition(),
 		webhook.Definition(),
 	}, more...)...)
 	return r, files, err

@@ -68,6 +68,9 @@ func Unfit(r *connectors.Record, o *Options) string {
 			return "the payload can't be taken apart: " + err.(*connectors.Error).Message
 		}
 	}
+	if o.Refuses != nil {
+		return o.Refuses(r)
+	}
 	return ""
 }
 

@@ -62,6 +62,8 @@ type Options struct {
 	Schema  connectors.SchemaRule // "": Evolve
 	Limits  Limits
 	Dialect Dialect // for layout columns
+	// Refuses says why the database can't hold a record, where that shows by the record alone; nil or "": it can. The reason quotes nothing of it.
+	Refuses func(r *connectors.Record) string
 }
 
 // ReadOptions reads the block's part of the options.

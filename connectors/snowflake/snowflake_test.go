@@ -1,0 +1,312 @@
+package snowflake_test
+
+import (
+	"crypto/x509"
+	"encoding/json"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/Shopify/toxiproxy/v2"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/rs/zerolog"
+	"go.uber.org/goleak"
+
+	"tributary/connectors"
+	"tributary/connectors/connectortest"
+	"tributary/connectors/snowflake"
+	"tributary/connectors/snowflake/snowflaketest"
+)
+
+// returned are the errors that the tests' servers have answered with.
+var returned snowflaketest.Returned
+
+// TestMain fails when an error that the test server documents was never returned: a test of all is a test of each.
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if missing := returned.Missing(); code == 0 && wholeRun() && missing != nil {
+		fmt.Fprintf(os.Stderr, "no test makes the server return %q\n", missing)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+func wholeRun() bool {
+	for _, arg := range os.Args {
+		for _, part := range []string{"-test.run", "-test.bench", "-test.skip", "-test.list"} {
+			if strings.HasPrefix(arg, part) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// loopback is where the test's servers are.
+var loopback = connectors.Env{Networks: []*net.IPNet{{IP: net.IPv4(127, 0, 0, 0), Mask: net.CIDRMask(8, 32)}}}
+
+// direct is a connection to a server, without a proxy between.
+func direct(s *snowflaketest.Server) snowflake.Connection {
+	return snowflake.Connection{Account: snowflaketest.Account, User: snowflaketest.User, Password: snowflaketest.Password, Warehouse: snowflaketest.Warehouse, Host: s.URL}
+}
+
+// warehouse keeps names as they are and JSON byte for byte.
+var warehouse = snowflake.Settings{Database: snowflaketest.Database, Schema: snowflaketest.Schema, Names: "exact", JSON: "string"}
+
+func raw(t testing.TB, v any) json.RawMessage {
+	t.Helper()
+	b, err := json.Marshal(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+func open(t testing.TB, def connectors.Definition, c snowflake.Connection, s snowflake.Settings, config connectors.Config) connectors.Destination {
+	t.Helper()
+	config.Settings, config.Connection, config.Env, config.Operator = raw(t, s), raw(t, c), loopback, true
+	d, err := def.OpenDestination(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+// opened is open, as a process of its own, with a Close at the end of the test.
+func opened(t testing.TB, s *snowflaketest.Server, mode connectors.Mode) connectors.Destination {
+	return openedWith(t, direct(s), warehouse, connectors.Config{Mode: mode})
+}
+
+func openedWith(t testing.TB, c snowflake.Connection, settings snowflake.Settings, config connectors.Config) connectors.Destination {
+	t.Helper()
+	d := open(t, snowflake.Definition(), c, settings, config)
+	t.Cleanup(func() {
+		if err := d.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return d
+}
+
+func text(v *string) string {
+	if v == nil {
+		return ""
+	}
+	return *v
+}
+
+func rowOf(t testing.TB, row map[string]*string, data string) connectortest.Row {
+	t.Helper()
+	r := connectortest.Row{Installation: text(row["_installation"]), Stream: text(row["_stream"]), ID: text(row["_id"]), Key: text(row["_key"]), Op: connectors.Op(text(row["_op"])), Data: data}
+	if _, err := fmt.Sscan(text(row["_version"]), &r.Version); err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// rows reads all tables that have rows of ours.
+func rows(t testing.TB, s *snowflaketest.Server) []connectortest.Row {
+	t.Helper()
+	var all []connectortest.Row
+	s.Read(t, "_installation", func(_ string, row map[string]*string) { all = append(all, rowOf(t, row, text(row["data"]))) })
+	return all
+}
+
+// columnRows is rows for tables of layout columns.
+func columnRows(t testing.TB, s *snowflaketest.Server) []connectortest.Row {
+	t.Helper()
+	asJSON := make(map[string]bool) // columns of text that hold JSON
+	s.Read(t, "column_name", func(_ string, row map[string]*string) {
+		if text(row["type"]) == "json" {
+			asJSON[text(row["table_name"])+"\x00"+text(row["column_name"])] = true
+		}
+	})
+	types := make(map[string]map[string]string)
+	var all []connectortest.Row
+	s.Read(t, "_installation", func(table string, row map[string]*string) {
+		if types[table] == nil {
+			types[table] = make(map[string]string)
+			columns, _ := s.Table(t, table)
+			for _, c := range columns {
+				types[table][c.Name] = c.Type
+			}
+		}
+		var fields []string
+		for name, value := range row {
+			if value == nil || notOfPayload[name] {
+				continue
+			}
+			text := *value
+			if kind := types[table][name]; (strings.HasPrefix(kind, "VARCHAR") || strings.HasPrefix(kind, "TIMESTAMP")) && !asJSON[table+"\x00"+name] {
+				text = string(raw(t, text))
+			}
+			fields = append(fields, string(raw(t, name))+":"+text)
+		}
+		slices.Sort(fields)
+		all = append(all, rowOf(t, row, "{"+strings.Join(fields, ",")+"}"))
+	})
+	return all
+}
+
+var notOfPayload = map[string]bool{"_installation": true, "_stream": true, "_id": true, "_key": true, "_op": true, "_version": true, "_version_seen": true,
+	"_occurred_at": true, "_received_at": true, "_ordinal": true}
+
+// breakable puts a proxy before an address, which can cut connections and refuse new ones.
+func breakable(t *testing.T, address string) *toxiproxy.Proxy {
+	t.Helper()
+	server := toxiproxy.NewServer(toxiproxy.NewMetricsContainer(prometheus.NewRegistry()), zerolog.Nop())
+	proxy := toxiproxy.NewProxy(server, t.Name(), "127.0.0.1:0", address)
+	if err := proxy.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(proxy.Stop)
+	return proxy
+}
+
+const canary = "canary-7f3a"
+
+func failing() map[string]connectortest.FailingDestination {
+	with := func(change func(t *testing.T, s *snowflaketest.Server, c *snowflake.Connection, settings *snowflake.Settings)) func(t *testing.T) connectors.Destination {
+		return func(t *testing.T) connectors.Destination {
+			s := snowflaketest.New(t, &returned)
+			s.SetPassword(canary)
+			c, settings := direct(s), warehouse
+			c.Password = canary
+			change(t, s, &c, &settings)
+			return open(t, snowflake.Definition(), c, settings, connectors.Config{})
+		}
+	}
+	deny := func(privilege string) func(t *testing.T) connectors.Destination {
+		return with(func(_ *testing.T, s *snowflaketest.Server, _ *snowflake.Connection, _ *snowflake.Settings) {
+			s.Deny(privilege)
+		})
+	}
+	return map[string]connectortest.FailingDestination{
+		"a wrong password": {Kind: connectors.Unauthorized, Open: with(func(_ *testing.T, _ *snowflaketest.Server, c *snowflake.Connection, _ *snowflake.Settings) {
+			c.Password = canary + "x"
+		})},
+		"no account": {Kind: connectors.NotFound, Open: with(func(_ *testing.T, _ *snowflaketest.Server, c *snowflake.Connection, _ *snowflake.Settings) {
+			c.Account = "MYORG-OTHER"
+		})},
+		"no role": {Kind: connectors.NotFound, Open: with(func(_ *testing.T, _ *snowflaketest.Server, c *snowflake.Connection, _ *snowflake.Settings) {
+			c.Role = "NOBODY"
+		})},
+		"no such warehouse": {Kind: connectors.NotFound, Open: with(func(_ *testing.T, _ *snowflaketest.Server, _ *snowflake.Connection, s *snowflake.Settings) {
+			s.Warehouse = "OTHER"
+		})},
+		"no warehouse": {Kind: connectors.NotFound, Open: with(func(_ *testing.T, _ *snowflaketest.Server, c *snowflake.Connection, _ *snowflake.Settings) {
+			c.Warehouse = ""
+		})},
+		"no database": {Kind: connectors.NotFound, Open: with(func(_ *testing.T, _ *snowflaketest.Server, _ *snowflake.Connection, s *snowflake.Settings) {
+			s.Database = "NOWHERE"
+		})},
+		"no server": {Kind: connectors.Unavailable, Open: with(func(_ *testing.T, _ *snowflaketest.Server, c *snowflake.Connection, _ *snowflake.Settings) {
+			c.Host = "http://127.0.0.1:1"
+		})},
+		"no stage": {Kind: connectors.NotFound, Open: with(func(_ *testing.T, _ *snowflaketest.Server, _ *snowflake.Connection, s *snowflake.Settings) {
+			s.Stage = "NOTHING"
+		})},
+		"no right to the stage": {Kind: connectors.Forbidden, Open: with(func(_ *testing.T, server *snowflaketest.Server, _ *snowflake.Connection, s *snowflake.Settings) {
+			s.Stage = snowflaketest.Stage
+			server.Deny("WRITE ON STAGE")
+		})},
+		"no right to make tables": {Kind: connectors.Forbidden, Open: deny("CREATE TABLE")},
+		"no schema, no right to make it": {Kind: connectors.Forbidden, Open: with(func(_ *testing.T, server *snowflaketest.Server, _ *snowflake.Connection, _ *snowflake.Settings) {
+			server.DropSchema()
+			server.Deny("CREATE SCHEMA")
+		})},
+	}
+}
+
+func suite(t *testing.T, settings snowflake.Settings, columns bool, failing map[string]connectortest.FailingDestination) {
+	connectortest.TestDestination(t, connectortest.DestinationHarness{
+		Modes: []connectors.Mode{connectors.Append, connectors.ModeUpsert}, Once: connectortest.ByLedger, Canary: canary, Failing: failing,
+		Leaves: []goleak.Option{ // a proxy that is stopped while it has bytes in hand never lets go of them
+			goleak.IgnoreAnyFunction("github.com/Shopify/toxiproxy/v2/stream.(*ChanWriter).Write"),
+			goleak.IgnoreAnyFunction("github.com/Shopify/toxiproxy/v2/toxics.(*ToxicStub).Run"),
+		},
+		New: func(t *testing.T) connectortest.DestinationPlace {
+			s := snowflaketest.New(t, &returned)
+			proxy := breakable(t, strings.TrimPrefix(s.URL, "http://"))
+			c := direct(s)
+			c.Host = "http://" + proxy.Listen
+			def := snowflake.Definition()
+			place := connectortest.DestinationPlace{
+				Open: func(t *testing.T, mode connectors.Mode) connectors.Destination {
+					return open(t, def, c, settings, connectors.Config{Mode: mode})
+				},
+				Rows:  func(t *testing.T) []connectortest.Row { return rows(t, s) },
+				Break: func(*testing.T) { proxy.Stop() },
+				Heal: func(t *testing.T) {
+					if err := proxy.Start(); err != nil {
+						t.Error(err)
+					}
+				},
+			}
+			if columns {
+				place.Columns = &connectortest.ColumnsPlace{
+					Open: func(t *testing.T, mode connectors.Mode, rule connectors.SchemaRule) connectors.Destination {
+						return open(t, def, c, settings, connectors.Config{Mode: mode, Layout: connectors.LayoutColumns, Schema: rule})
+					},
+					Rows: func(t *testing.T) []connectortest.Row { return columnRows(t, s) },
+					AddColumn: func(t *testing.T, table, column, kind string) {
+						s.AddColumn(t, table, column, map[string]string{"integer": "NUMBER(38,0)", "text": "VARCHAR", "timestamp": "TIMESTAMP_NTZ"}[kind])
+					},
+				}
+			}
+			return place
+		},
+	})
+}
+
+func TestDestination(t *testing.T) { suite(t, warehouse, true, failing()) }
+
+// batch makes a batch of n records of a stream.
+func batch(mode connectors.Mode, stream string, first, n int) connectors.Batch {
+	b := connectors.Batch{Installation: "i/ada", Integration: "i", User: "ada", Epoch: "epoch", Lane: "warehouse", First: int64(first), Next: int64(first + n), Mode: mode}
+	for i := first; i < first+n; i++ {
+		b.Records = append(b.Records, connectors.Record{ID: fmt.Sprint("id", i), Key: fmt.Sprint("key", i), Stream: stream, Op: connectors.Upsert, Version: int64(i + 1), Ordinal: int64(i), Data: []byte(`{"a": 1}`)})
+	}
+	return b
+}
+
+func wantError(t *testing.T, err error, kind connectors.Kind, parts ...string) {
+	t.Helper()
+	var e *connectors.Error
+	if !errors.As(err, &e) || e.Kind != kind {
+		t.Fatalf("got %v, want an error of kind %s", err, kind)
+	}
+	for _, part := range parts {
+		if !strings.Contains(e.Error(), part) {
+			t.Fatalf("%q does not say %q", e.Error(), part)
+		}
+	}
+}
+
+func write(t *testing.T, d connectors.Destination, b connectors.Batch) {
+	t.Helper()
+	r, err := d.Write(t.Context(), b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, o := range r.Outcomes {
+		if o != connectors.Durable {
+			t.Fatalf("record %d: outcome %d, %s", i, o, r.Reasons[i])
+		}
+	}
+}
+
+// keyText is the server's key as PEM text.
+func keyText(t testing.TB, s *snowflaketest.Server) string {
+	t.Helper()
+	der, err := x509.MarshalPKCS8PrivateKey(s.Key())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
+}
