@@ -28,6 +28,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"tributary/connectors/amazon"
 	"tributary/connectors/bigquery"
 	"tributary/connectors/bigquery/bigquerytest"
 	"tributary/connectors/duckdb"
@@ -40,6 +41,10 @@ import (
 	"tributary/connectors/postgres"
 	"tributary/connectors/pubsub"
 	"tributary/connectors/pubsub/pubsubtest"
+	"tributary/connectors/redshift"
+	"tributary/connectors/redshift/redshifttest"
+	"tributary/connectors/snowflake"
+	"tributary/connectors/snowflake/snowflaketest"
 	"tributary/connectors/webhook"
 	"tributary/internal/mariadbtest"
 	"tributary/internal/pgtest"
@@ -151,7 +156,7 @@ destinations:
 // matrix starts a server for each destination. The servers live in the test's process and outlive the workers.
 func matrix(t *testing.T, s *stack.Stack) []place {
 	return []place{
-		postgresPlace(t), mariadbPlace(t), duckdbPlace(s), bigqueryPlace(t), s3Place(t), kafkaPlace(t), pubsubPlace(t),
+		postgresPlace(t), mariadbPlace(t), duckdbPlace(s), bigqueryPlace(t), snowflakePlace(t), redshiftPlace(t), s3Place(t), kafkaPlace(t), pubsubPlace(t),
 		eventbridgePlace(t), httpPlace(t), datastreamPlace(t, s),
 	}
 }
@@ -246,6 +251,32 @@ func bigqueryPlace(t *testing.T) place {
 		}}
 }
 
+func snowflakePlace(t *testing.T) place {
+	server := snowflaketest.New(t, &snowflaketest.Returned{})
+	return place{name: "snowflake", connector: "snowflake",
+		settings:   map[string]any{"database": snowflaketest.Database, "schema": snowflaketest.Schema, "names": "exact", "json": "string", "table": "hooks"},
+		connection: snowflake.Connection{Account: snowflaketest.Account, User: snowflaketest.User, Password: snowflaketest.Password, Warehouse: snowflaketest.Warehouse, Host: server.URL},
+		arrived: func(t *testing.T) tally {
+			out := tally{}
+			server.Read(t, "_installation", func(_ string, row map[string]*string) { out[thingOf(*row["_id"], []byte(*row["data"]))]++ })
+			return out
+		}}
+}
+
+func redshiftPlace(t *testing.T) place {
+	server := redshifttest.New(t, "id", "secret", "password")
+	host, port, err := net.SplitHostPort(server.Address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	number, _ := strconv.Atoi(port)
+	return place{name: "redshift", connector: "redshift", settings: map[string]any{"json": "text", "table": "hooks"},
+		connection: redshift.Connection{Host: host, Port: number, Database: redshifttest.Database, User: redshifttest.User, Password: "password", SSLMode: "disable",
+			Bucket: redshifttest.Bucket, Region: redshifttest.Region, IAMRole: redshifttest.Role, Endpoint: server.Endpoint,
+			Credentials: amazon.Credentials{AccessKeyID: "id", SecretAccessKey: "secret"}},
+		arrived: func(t *testing.T) tally { return rowsOf(t, server.DSN, "hooks", "_id") }}
+}
+
 func s3Place(t *testing.T) place {
 	const bucket = "lake"
 	backend := s3mem.New()
@@ -255,7 +286,7 @@ func s3Place(t *testing.T) place {
 	server := httptest.NewServer(gofakes3.New(backend, gofakes3.WithLogger(gofakes3.DiscardLog())).Server())
 	t.Cleanup(server.Close)
 	return place{name: "s3", connector: "s3", settings: map[string]any{"compression": "gzip"},
-		connection: object.S3Connection{Bucket: bucket, AccessKeyID: "id", SecretAccessKey: "secret", Endpoint: server.URL},
+		connection: object.S3Connection{Bucket: bucket, Credentials: amazon.Credentials{AccessKeyID: "id", SecretAccessKey: "secret"}, Endpoint: server.URL},
 		arrived: func(t *testing.T) tally {
 			out := tally{}
 			for _, line := range lines(t, backend, bucket) {
@@ -368,7 +399,7 @@ func eventbridgePlace(t *testing.T) place {
 	server := eventbridgetest.New(t, "id", "secret")
 	server.CreateBus("changes")
 	return place{name: "eventbridge", connector: "eventbridge", settings: map[string]any{"bus": "changes"}, again: anything,
-		connection: eventbridge.Connection{Region: eventbridgetest.Region, AccessKeyID: "id", SecretAccessKey: "secret", Endpoint: server.URL},
+		connection: eventbridge.Connection{Region: eventbridgetest.Region, Credentials: amazon.Credentials{AccessKeyID: "id", SecretAccessKey: "secret"}, Endpoint: server.URL},
 		arrived: func(*testing.T) tally {
 			out := tally{}
 			for _, e := range server.Events() {
