@@ -24,7 +24,7 @@ check: lint test-race ## what CI runs after test: lint, test-race, a moment of f
 
 test-race: servers ## test what runs at the same time under the race detector
 	$(GO) test -race -timeout 30m ./activities ./examples/... ./internal/block ./internal/catalog ./internal/journal \
-	  ./internal/receiver ./internal/segment ./internal/vault ./connectors/datastream ./connectors/delivery ./connectors/lifetime \
+	  ./internal/receiver ./internal/segment ./internal/vault ./connectors/datastream ./connectors/delivery ./connectors/lifetime ./connectors/oauth \
 	  ./connectors/shopify ./connectors/table ./connectors/webhook
 
 test-slow: ## test against servers that take minutes to build: FerretDB, which speaks MongoDB's protocol
