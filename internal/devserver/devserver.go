@@ -238,6 +238,9 @@ func (a address) services() map[string]config.Service {
 func settings() dynamicconfig.Client {
 	const unlimited = 1 << 20 // a second: limits protect a shared cluster
 	return dynamicconfig.StaticClient{
+		// One server needs no partitions, and fairness is kept in each of them by itself.
+		dynamicconfig.MatchingNumTaskqueueReadPartitions.Key():  1,
+		dynamicconfig.MatchingNumTaskqueueWritePartitions.Key(): 1,
 		// Fairness keys do nothing without it.
 		dynamicconfig.MatchingEnableFairness.Key(): true,
 		// The server would ask a host of its makers for newer versions.
