@@ -33,9 +33,7 @@ type mission struct {
 	warehouse *bigquerytest.Server
 	app       *hubspottest.Server
 	tenants   []*tenant
-	// sent are the arrays that were delivered, and counts how many events were in each.
-	sent   [][]byte
-	counts []int
+	sent      [][]byte // arrays that were acknowledged
 }
 
 // tenant is a user with an account.
@@ -130,8 +128,8 @@ func (m *mission) uninstall(u *tenant) {
 	}
 }
 
-// uninstallAll removes both; the app's webhooks stay for as long as there is an installation.
-func (m *mission) uninstallAll() {
+// uninstallAll removes both; the app's webhooks stay for as long as there is an installation. between is run when the first has gone.
+func (m *mission) uninstallAll(between func()) {
 	m.t.Helper()
 	_, before := m.app.Subscribed()
 	m.uninstall(m.tenants[0])
@@ -139,6 +137,7 @@ func (m *mission) uninstallAll() {
 		m.t.Errorf("the first to go left %v of %v", topics, before)
 	}
 	m.wantSubscribers(1)
+	between()
 	m.uninstall(m.tenants[1])
 	if target, topics := m.app.Subscribed(); target != "" || len(topics) != 0 {
 		m.t.Errorf("the last to go left %q and %v", target, topics)
@@ -192,7 +191,6 @@ func (m *mission) deliver() {
 			m.t.Fatalf("a webhook is answered with %d", status)
 		}
 		m.sent = append(m.sent, d.Body)
-		m.counts = append(m.counts, len(elements(m.t, d.Body)))
 	}
 }
 
@@ -224,6 +222,14 @@ func (m *mission) expected() map[string]map[string]int {
 		}
 	}
 	return out
+}
+
+// total is how many there are of anything.
+func total(times map[string]int) (n int64) {
+	for _, k := range times {
+		n += int64(k)
+	}
+	return n
 }
 
 // wantRows compares what the warehouse has, row by row, with what must be there, by installation.
@@ -321,30 +327,40 @@ destinations:
 	m.install("contacts")
 	m.change(200)
 	m.deliver()
-	total, full := 0, 0
-	for _, n := range m.counts {
-		total += n
-		if n == 100 {
+	events, full := 0, 0
+	for _, body := range m.sent {
+		if len(elements(t, body)) == 100 {
 			full++
 		}
+		events += len(elements(t, body))
+		for _, u := range m.tenants {
+			if !bytes.Contains(body, fmt.Appendf(nil, `"portalId":%d,`, u.portal)) {
+				t.Errorf("an array has no event of %d", u.portal)
+			}
+		}
 	}
-	if total < 1000 || full != total/100 {
-		t.Fatalf("%d events in arrays of %v", total, m.counts)
+	if events < 1000 || full != events/100 {
+		t.Fatalf("%d events in %d arrays, %d of them full", events, len(m.sent), full)
 	}
 	expected := m.expected()
 	for _, u := range m.tenants {
-		n := 0
-		for _, times := range expected[u.installed.ID] {
-			n += times
-		}
-		m.settled(u, int64(n))
+		m.settled(u, total(expected[u.installed.ID]))
 		if u.Served("token") != 1 {
 			t.Errorf("the token of %s was renewed %d times", u.user, u.Served("token"))
 		}
 	}
 	m.wantRows(expected)
 	m.wantHidden("warehouse")
-	m.uninstallAll()
+	m.uninstallAll(func() {
+		// The second user's go on, those of the first's account are nobody's.
+		gone, before := m.tenants[0].installed.ID, m.expected()
+		m.change(5)
+		m.deliver()
+		after := m.expected()
+		m.settled(m.tenants[1], total(after[m.tenants[1].installed.ID]))
+		after[gone] = before[gone]
+		m.wantRows(after)
+	})
 }
 
 // The same with whole objects: each contact that an event was about is one row, byte for byte what the user's own account answers, although both
@@ -371,10 +387,7 @@ destinations:
 	m.deliver()
 	sent, expected := m.expected(), map[string]map[string]int{}
 	for _, u := range m.tenants {
-		n := int64(0)
-		for _, times := range sent[u.installed.ID] {
-			n += int64(times)
-		}
+		n := total(sent[u.installed.ID])
 		m.Await(u.installed.ID, 2*time.Minute, "objects of "+u.user, func(st workflows.Status) bool {
 			c := st.Completing
 			return st.Received >= n && c != nil && c.Taken == n && c.Waiting == 0 && c.Refused == 0 && st.Lag == 0 && st.Quarantined == 0
@@ -389,7 +402,7 @@ destinations:
 	}
 	m.wantRows(expected)
 	m.wantHidden("warehouse")
-	m.uninstallAll()
+	m.uninstallAll(func() {})
 }
 
 // contacts are all of the account, as it answers for them.
