@@ -223,7 +223,8 @@ func (c *completing) enough() bool {
 	return c.taken >= c.in.Records || c.bytes >= c.in.Bytes || len(c.out.Parts) >= maxParts || !time.Now().Before(c.until)
 }
 
-// call has the source complete records, by one call of the account's budget.
+// call has the source complete records, by one call of the account's budget; those that it took besides are charged afterwards, also when it
+// failed, for nobody knows how far it came.
 func (c *completing) call(ctx context.Context, waiting []thin) (whole []connectors.Record, err error) {
 	if err := c.take(ctx, c.src.Definition.Budget); err != nil {
 		return nil, err
@@ -235,6 +236,8 @@ func (c *completing) call(ctx context.Context, waiting []thin) (whole []connecto
 	for i := range given {
 		given[i].Ordinal = 0
 	}
+	// Before it calls: what the source knows afterwards, such as the names of fields, it had to ask for.
+	defer c.charge(ctx, c.source.CompleteCalls(given)-1)
 	return c.source.Complete(ctx, given)
 }
 

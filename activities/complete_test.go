@@ -111,6 +111,34 @@ func TestCompleteReadsWhatWebhooksNamed(t *testing.T) {
 	want(t, r.completeAll(t, in).Failure, connectors.RateLimited, "as many at once")
 }
 
+// Completing costs what the source says that it does, once: one call is taken before, the others are charged afterwards, also when the app
+// fails, and the next attempt waits when they are more than the account has.
+func TestCompleteChargesFurtherCalls(t *testing.T) {
+	t.Parallel()
+	r, in := thinRig(t, 300)
+	r.app.calls = func(rs []connectors.Record) int { return len(rs) / 100 }
+	left := func() int { return r.left(t, "thin/shop-1", connectors.Budget{Calls: 40, Per: time.Hour}) }
+	want(t, r.completeAll(t, in).Failure, "")
+	if n := left(); n != 37 {
+		t.Errorf("%d calls are left of 40 after three", n)
+	}
+
+	r, in = thinRig(t, 300)
+	r.app.calls = func([]connectors.Record) int { return 60 }
+	r.app.complete = func(context.Context, []connectors.Record) ([]connectors.Record, error) {
+		return nil, &connectors.Error{Kind: connectors.Unavailable, Message: "HTTP 502"}
+	}
+	want(t, r.completeAll(t, in).Failure, connectors.Unavailable)
+	want(t, r.completeAll(t, in).Failure, connectors.RateLimited, "used up")
+
+	r, in = thinRig(t, 300)
+	r.app.calls = func([]connectors.Record) int { return 0 } // nothing to read, as of deletions alone
+	want(t, r.completeAll(t, in).Failure, "")
+	if n := left(); n != 39 {
+		t.Errorf("%d calls are left of 40 after one that was not needed", n)
+	}
+}
+
 // An error keeps what was completed, with the kind and wait of the error; the next attempt goes on behind it and reads nothing again.
 func TestCompleteReturnsProgressBesideAnError(t *testing.T) {
 	t.Parallel()

@@ -40,7 +40,9 @@ type app struct {
 	budget func(connectors.FetchRequest) connectors.Budget
 	// complete is what a thin app does; off says that it does not complete.
 	complete func(context.Context, []connectors.Record) ([]connectors.Record, error)
-	off      bool
+	// calls is how many calls that takes; nil = one.
+	calls func([]connectors.Record) int
+	off   bool
 
 	mu       sync.Mutex
 	requests []connectors.FetchRequest
@@ -83,6 +85,13 @@ func (h thinly) Completes() bool { return !h.off }
 
 func (h thinly) Complete(ctx context.Context, rs []connectors.Record) ([]connectors.Record, error) {
 	return h.complete(ctx, rs)
+}
+
+func (h thinly) CompleteCalls(rs []connectors.Record) int {
+	if h.calls == nil {
+		return 1
+	}
+	return h.calls(rs)
 }
 
 func (h hooked) ask(call string) error {

@@ -81,22 +81,34 @@ func (m *meter) take(ctx context.Context, b connectors.Budget) error {
 	return nil
 }
 
+// settleTime bounds how long one thing is booked for that has happened already.
+const settleTime = 5 * time.Second
+
+// charge books calls that were made besides the one that was taken. They are of the general kind, and so of the definition's own budget, whichever
+// the one was taken from.
+func (m *meter) charge(ctx context.Context, calls int) {
+	if m.src.Account == "" || calls <= 0 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTime)
+	defer cancel()
+	if err := m.a.Catalog.ChargeCalls(ctx, m.of(""), m.src.Definition.Budget, calls, m.a.Env.Time()); err != nil {
+		activity.GetLogger(ctx).Warn("charge budget", "error", err)
+	}
+}
+
 // settle books what a page cost besides the call that was taken, and what the app said that it allows. The page is there, so what fails here
 // is no reason to give it up: the next page says it again.
 func (m *meter) settle(ctx context.Context, b connectors.Budget, page connectors.Page) {
 	if m.src.Account == "" {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
-	defer cancel()
-	if page.Calls > 0 {
-		if err := m.a.Catalog.ChargeCalls(ctx, m.of(b.Name), b, page.Calls, m.a.Env.Time()); err != nil {
-			activity.GetLogger(ctx).Warn("charge budget", "error", err)
-		}
-	}
+	m.charge(ctx, page.Calls)
 	if page.Allowed == nil {
 		return
 	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTime)
+	defer cancel()
 	per := b.Per
 	if page.Allowed.Name != b.Name {
 		per = m.src.Definition.Budget.Per

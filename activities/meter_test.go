@@ -67,6 +67,16 @@ func TestFetchChargesFurtherCalls(t *testing.T) {
 		t.Errorf("%d calls are left, want 38", n)
 	}
 
+	// They are of the account's own budget also where the page's one call is of another.
+	r = newRig(t, "paced")
+	own, search := connectors.Budget{Calls: 100, Per: time.Hour}, connectors.Budget{Name: "search", Calls: 50, Per: time.Hour}
+	r.app.budget = func(connectors.FetchRequest) connectors.Budget { return search }
+	r.app.fetch = told(2, func(_ int, p *connectors.Page) { p.Calls = 30 })
+	want(t, r.fetch(t, r.fetchInput()).Failure, "")
+	if general, searches := r.left(t, "paced/shop-1", own), r.left(t, "paced/shop-1/search", search); general != 40 || searches != 48 {
+		t.Errorf("%d calls and %d searches are left, want 40 and 48", general, searches)
+	}
+
 	r = newRig(t, "metered") // two calls an hour
 	r.app.fetch = told(5, func(_ int, p *connectors.Page) { p.Calls = 7 })
 	out := r.fetch(t, r.fetchInput())

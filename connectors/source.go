@@ -42,8 +42,8 @@ type Page struct {
 	// Wait, with More, says that the app prepares the next page, such as the file of a bulk operation, and that asking sooner is no use.
 	// What was read is kept, and the next Fetch comes after that long, by a durable timer. The engine clamps it to MaxWait.
 	Wait time.Duration
-	// Calls is how many calls to the app this Fetch made besides the one that every Fetch makes: they are taken from the account's budget
-	// afterwards.
+	// Calls is how many calls to the app this Fetch made besides the one that every Fetch makes. They are charged to the Definition's own Budget
+	// afterwards, also where a Pacer had the one taken from another: searches find, and what they found is read by calls of the general kind.
 	Calls int
 	// Allowed, when set, is what the app's answer said that it allows this account now. It stands for the budget of that Name from then on, for
 	// all workers, until another answer says otherwise.
@@ -52,7 +52,7 @@ type Page struct {
 
 // Pacer is a Source whose calls count against more than one budget of the account, such as one of searches.
 type Pacer interface {
-	// Budget names the budget that a Fetch of req is taken from. Fast, no I/O.
+	// Budget names the budget that the one call is taken from that every Fetch of req makes; see Page.Calls for the others. Fast, no I/O.
 	Budget(req FetchRequest) Budget
 }
 
@@ -101,6 +101,10 @@ type Completer interface {
 	// object that can be read, such as a deletion, is returned as it came. Like Fetch it is a pure read that does not retry, sleep or write; an error
 	// makes the engine come again with all of the records.
 	Complete(ctx context.Context, records []Record) ([]Record, error)
+	// CompleteCalls is how many calls to the app Complete makes for these records as things are, such as one for each hundred objects; it may be
+	// more than come to pass where the app refuses one. The first is taken from the Definition's own Budget before Complete, the others are
+	// charged to it afterwards, whatever became of them. Fast, no I/O.
+	CompleteCalls(records []Record) int
 }
 
 // MaxComplete is how many records one Complete gets at most.

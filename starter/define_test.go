@@ -121,5 +121,5 @@ func TestConnectors(t *testing.T) {
 			t.Errorf("%s is not among %v", want, names)
 		}
 	}
-	s.want(exitOK, words("As a source, by realtime, polling, both", "customers", "access_token  string (required, secret)"), "connectors", "describe", "shopify")
+	s.want(exitOK, words("As a source, by realtime, polling, both", "customers", "access_token  string (secret)", "shop  string (required)"), "connectors", "describe", "shopify")
 }

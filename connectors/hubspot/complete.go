@@ -27,18 +27,14 @@ func (s *source) Complete(ctx context.Context, records []connectors.Record) ([]c
 	if s.api == nil {
 		return nil, connectors.Errorf(connectors.Unauthorized, op, "there is no connection: connect the account")
 	}
-	var ids []string
-	wanted := map[string]bool{}
+	ids := objectsOf(records)
+	wanted := make(map[string]bool, len(ids))
+	for _, id := range ids {
+		wanted[id] = true
+	}
 	restored := map[string]int64{}
 	for _, r := range records {
-		if !thin(r) {
-			continue
-		}
-		if !wanted[r.Key] {
-			wanted[r.Key] = true
-			ids = append(ids, r.Key)
-		}
-		if strings.HasSuffix(gjson.GetBytes(r.Data, "subscriptionType").Str, ".restore") {
+		if thin(r) && strings.HasSuffix(gjson.GetBytes(r.Data, "subscriptionType").Str, ".restore") {
 			restored[r.Key] = max(restored[r.Key], r.OccurredAt.UnixMilli())
 		}
 	}
@@ -74,6 +70,36 @@ func (s *source) Complete(ctx context.Context, records []connectors.Record) ([]c
 		}
 	}
 	return append(out, others...), nil
+}
+
+// CompleteCalls is a batch read for each 100 objects, and the list of properties where it is to be asked for.
+func (s *source) CompleteCalls(records []connectors.Record) int {
+	ids := objectsOf(records)
+	if len(ids) == 0 {
+		return 0
+	}
+	st, err := lookup("complete", records[0].Stream)
+	if err != nil || s.api == nil {
+		return 0
+	}
+	calls := (len(ids) + maxPage - 1) / maxPage
+	if _, known := s.fields.known(st, s.now()); !known {
+		calls++
+	}
+	return calls
+}
+
+// objectsOf are the IDs of the objects that events are about and that can be read, each once.
+func objectsOf(records []connectors.Record) []string {
+	var ids []string
+	seen := map[string]bool{}
+	for _, r := range records {
+		if thin(r) && !seen[r.Key] {
+			seen[r.Key] = true
+			ids = append(ids, r.Key)
+		}
+	}
+	return ids
 }
 
 // thin says that a record is an event about an object that can be read.

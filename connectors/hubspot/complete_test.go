@@ -52,6 +52,45 @@ func TestEventsBecomeObjects(t *testing.T) {
 	}
 }
 
+// The calls that completing takes are told before they are made, and no more are made.
+func TestCallsOfCompleting(t *testing.T) {
+	t.Parallel()
+	a := newAccount(t, hubspottest.Options{})
+	a.fill("contacts", 201)
+	a.fill("deals", 1)
+	of := func(stream string, n int) (events []connectors.Record) {
+		for i, id := range a.IDs(stream)[:n] {
+			for again := range 2 {
+				events = append(events, event(stream, strconv.FormatInt(id, 10), connectors.Upsert, 2*i+again))
+			}
+		}
+		return events
+	}
+	s := a.open(t, hubspot.Settings{Receive: "object", Properties: map[string][]string{"deals": {"dealname"}}})
+	made := func() int { return a.Served("batch") + a.Served("properties") + a.Served("list") + a.Served("search") }
+	for i, c := range []struct {
+		events []connectors.Record
+		want   int
+	}{
+		{of("contacts", 201), 4}, // the list of properties too
+		{of("contacts", 201), 3}, {of("contacts", 200), 2}, {of("contacts", 1), 1}, {of("deals", 1), 1}, {nil, 0},
+		{[]connectors.Record{event("contacts", "7", connectors.Delete, 1), event("contacts", "1/2/CONTACT_TO_COMPANY", connectors.Upsert, 2)}, 0},
+		{[]connectors.Record{event("conversation", "7", connectors.Upsert, 1)}, 0},
+	} {
+		said, before := s.CompleteCalls(c.events), made()
+		if _, err := s.Complete(t.Context(), c.events); err != nil {
+			t.Fatal(err)
+		}
+		if calls := made() - before; said != c.want || calls != c.want {
+			t.Errorf("case %d: said %d calls and made %d, want %d", i, said, calls, c.want)
+		}
+	}
+	a.advance(time.Hour) // the list is old
+	if n := s.CompleteCalls(of("contacts", 100)); n != 2 {
+		t.Errorf("%d calls after an hour, want 2", n)
+	}
+}
+
 // What is no object, or is one no more, stays as it came, and what was merged comes as what it was merged into.
 func TestEventsThatStayAsTheyCame(t *testing.T) {
 	t.Parallel()

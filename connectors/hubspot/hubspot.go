@@ -81,7 +81,7 @@ func Definition() connectors.Definition {
 		Settings:   Settings{},
 		Connection: Connection{},
 		App:        App{},
-		Renewal:    &connectors.Renewal{Due: renewalDue, Renew: renew},
+		Renewal:    &connectors.Renewal{Due: renewalDue, Expires: expires, Renew: renew},
 		Streams:    describeStreams(),
 		AnyStream:  true,
 		AppWide:    true,

@@ -54,15 +54,9 @@ func newFields(chosen map[string][]string) (*fields, error) {
 
 // of returns the names of a stream's properties, always with the one that says when an object last changed, in order; and how many calls it made.
 func (f *fields) of(ctx context.Context, op string, api *client, st stream) (names []string, calls int, err error) {
-	if chosen, ok := f.chosen[st.name]; ok {
-		return withModified(chosen, st), 0, nil
-	}
 	now := api.now()
-	f.mu.Lock()
-	have, ok := f.listed[st.name]
-	f.mu.Unlock()
-	if ok && now.Before(have.until) {
-		return have.names, 0, nil
+	if names, ok := f.known(st, now); ok {
+		return names, 0, nil
 	}
 	got, err := api.call(ctx, op, http.MethodGet, nil, nil, "crm", "v3", "properties", st.name)
 	if err != nil {
@@ -87,6 +81,17 @@ func (f *fields) of(ctx context.Context, op string, api *client, st stream) (nam
 	}
 	f.listed[st.name] = list{names, now.Add(fieldsFor)}
 	return names, 1, nil
+}
+
+// known are the names of a stream's properties where nobody must be asked.
+func (f *fields) known(st stream, now time.Time) ([]string, bool) {
+	if chosen, ok := f.chosen[st.name]; ok {
+		return withModified(chosen, st), true
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	have, ok := f.listed[st.name]
+	return have.names, ok && now.Before(have.until)
 }
 
 func withModified(names []string, st stream) []string {

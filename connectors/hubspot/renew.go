@@ -25,10 +25,25 @@ func renewalDue(connection json.RawMessage) time.Time {
 	if at, err := time.Parse(time.RFC3339, c.RenewAt); err == nil {
 		return at
 	}
-	if at, err := time.Parse(time.RFC3339, c.ExpiresAt); err == nil {
-		return at.Add(-renewBefore)
+	if ends := expires(connection); !ends.Equal(longAgo) {
+		return ends.Add(-renewBefore)
 	}
-	return time.Unix(1, 0) // nobody knows: at once
+	return longAgo
+}
+
+// longAgo is when a token has stopped to work whose end nobody knows.
+var longAgo = time.Unix(1, 0)
+
+// expires is when an account's access token stops to work.
+func expires(connection json.RawMessage) time.Time {
+	c, err := connectors.Decode[Connection](connection)
+	if err != nil || c.RefreshToken == "" {
+		return time.Time{}
+	}
+	if at, err := time.Parse(time.RFC3339, c.ExpiresAt); err == nil {
+		return at
+	}
+	return longAgo
 }
 
 // renew exchanges the refresh token: https://developers.hubspot.com/docs/api/oauth/tokens

@@ -56,6 +56,9 @@ func TestTokensAreRenewedBeforeTheyExpire(t *testing.T) {
 			if is.AccessToken == was.AccessToken || is.PortalID != was.PortalID || (is.RefreshToken != was.RefreshToken) != rotate {
 				t.Errorf("rotated %v: renewed %+v to %+v", rotate, was.PortalID, is.PortalID)
 			}
+			if ends := hubspot.Definition().Renewal.Expires(next); !ends.Equal(a.now().Add(hubspottest.TokenLife).Truncate(time.Second)) {
+				t.Errorf("it expires at %s, want after %s", ends, hubspottest.TokenLife)
+			}
 			at := due(next)
 			if left := a.now().Add(hubspottest.TokenLife).Sub(at); left < 5*time.Minute || left > 15*time.Minute {
 				t.Errorf("it is due %s before its end", left)
@@ -82,8 +85,9 @@ func TestTokensAreRenewedBeforeTheyExpire(t *testing.T) {
 
 func TestPrivateAppsAreNotRenewed(t *testing.T) {
 	t.Parallel()
-	if at := hubspot.Definition().Renewal.Due(raw(t, connection())); !at.IsZero() {
-		t.Errorf("due at %s", at)
+	renewal := hubspot.Definition().Renewal
+	if due, ends := renewal.Due(raw(t, connection())), renewal.Expires(raw(t, connection())); !due.IsZero() || !ends.IsZero() {
+		t.Errorf("due at %s, expires at %s", due, ends)
 	}
 }
 

@@ -63,6 +63,8 @@ func (*thinSource) Receive(_ context.Context, d connectors.Delivery) (connectors
 
 func (*thinSource) Completes() bool { return true }
 
+func (*thinSource) CompleteCalls([]connectors.Record) int { return 1 }
+
 func (s *thinSource) Complete(ctx context.Context, records []connectors.Record) ([]connectors.Record, error) {
 	var ids []string
 	for _, r := range records {

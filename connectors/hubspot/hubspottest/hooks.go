@@ -227,7 +227,7 @@ func (s *Server) tell(t *objectType, id int64, kind string, at time.Time, more m
 		number, _ := strconv.ParseInt(sub.ID, 10, 64)
 		e := map[string]any{
 			"eventId":        100 + s.hooks.serial%3, // it is not unique
-			"subscriptionId": number, "portalId": PortalID, "appId": AppID, "occurredAt": at.UnixMilli(),
+			"subscriptionId": number, "portalId": s.o.Portal, "appId": AppID, "occurredAt": at.UnixMilli(),
 			"subscriptionType": sub.EventType, "attemptNumber": 0, "changeSource": "CRM_UI",
 		}
 		s.hooks.serial++

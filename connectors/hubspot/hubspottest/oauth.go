@@ -2,7 +2,9 @@ package hubspottest
 
 import (
 	"net/http"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -21,25 +23,29 @@ func (s *Server) exchange(w http.ResponseWriter, r *http.Request) {
 		refuse("BAD_REQUEST", "want a form")
 		return
 	}
-	switch f := r.PostForm; {
+	f := r.PostForm
+	i := slices.IndexFunc(*s.accounts, func(a *Server) bool { return a.refresh == f.Get("refresh_token") })
+	switch {
 	case f.Get("grant_type") != "refresh_token":
 		refuse("BAD_GRANT_TYPE", "missing or unknown grant_type")
 	case f.Get("client_id") != ClientID:
 		refuse("BAD_CLIENT_ID", "missing or invalid client id")
 	case f.Get("client_secret") != ClientSecret:
 		refuse("BAD_CLIENT_SECRET", "missing or invalid client secret")
-	case f.Get("refresh_token") != s.refresh:
+	case i < 0:
 		refuse("BAD_REFRESH_TOKEN", "missing or invalid refresh token")
 	default:
+		s = (*s.accounts)[i]
 		s.served["token"]++
 		n := strconv.Itoa(s.served["token"])
 		if s.o.Rotate {
-			s.refresh = RefreshToken + "_" + n
+			s.refresh, _, _ = strings.Cut(s.refresh, "-")
+			s.refresh += "-" + n
 		}
-		s.tokens[AccessToken+"_"+n] = s.o.Now().Add(TokenLife)
+		s.tokens[s.access+"-"+n] = s.o.Now().Add(TokenLife)
 		s.write(w, 200, map[string]any{
-			"access_token": AccessToken + "_" + n, "refresh_token": s.refresh, "expires_in": int(TokenLife / time.Second), "token_type": "bearer",
-			"token_use": "access_token", "hub_id": PortalID, "scopes": []string{"oauth"}, "user_id": 1,
+			"access_token": s.access + "-" + n, "refresh_token": s.refresh, "expires_in": int(TokenLife / time.Second), "token_type": "bearer",
+			"token_use": "access_token", "hub_id": s.o.Portal, "scopes": []string{"oauth"}, "user_id": 1,
 		})
 	}
 }
@@ -48,5 +54,5 @@ func (s *Server) exchange(w http.ResponseWriter, r *http.Request) {
 func (s *Server) Expire() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.tokens[AccessToken] = s.o.Now().Add(TokenLife)
+	s.tokens[s.access] = s.o.Now().Add(TokenLife)
 }

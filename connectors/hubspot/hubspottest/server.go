@@ -1,4 +1,4 @@
-// Package hubspottest is an account of HubSpot and an app that it has installed: CRM objects, properties, the app's webhooks, OAuth tokens.
+// Package hubspottest is an account of HubSpot, or several, and an app that they have installed: CRM objects, properties, the app's webhooks, OAuth tokens.
 // It has the vendor's limits and refuses what the vendor refuses, and any field or parameter that the vendor does not document.
 //
 // What it answers follows
@@ -31,6 +31,8 @@ type Options struct {
 	// Limited makes the server count calls: General in ten seconds, searches apart, Search in a second.
 	Limited         bool
 	General, Search int
+	// Portal is the account's ID; 0 = PortalID.
+	Portal int64
 	// Rotate gives a new refresh token with each exchange, after which the old one is refused.
 	Rotate bool
 }
@@ -52,10 +54,13 @@ const (
 type Server struct {
 	o    Options
 	mux  *http.ServeMux
-	mu   sync.Mutex // one thing at a time
-	last int64      // ID given last
+	mu   *sync.Mutex // one thing at a time
+	last int64       // ID given last
+	// accounts are all that have installed the app, this one too.
+	accounts *[]*Server
 
 	types   map[string]*objectType // by every name that a path may have
+	access  string                 // the first access token
 	tokens  map[string]time.Time   // when they expire; zero = never
 	refresh string
 	scopes  []string // granted; nil = all
@@ -64,7 +69,7 @@ type Server struct {
 	refuse func(call string) *Refusal
 	served map[string]int
 
-	hooks hooks
+	hooks *hooks
 }
 
 // Refusal is an answer that is no success.
@@ -88,10 +93,18 @@ func New(o Options) *Server {
 	if o.Search == 0 {
 		o.Search = 5
 	}
-	s := &Server{
-		o: o, mux: http.NewServeMux(), last: 100, types: map[string]*objectType{}, tokens: map[string]time.Time{AccessToken: {}}, refresh: RefreshToken,
-		calls: map[string][]time.Time{}, served: map[string]int{},
+	if o.Portal == 0 {
+		o.Portal = PortalID
 	}
+	s := &Server{
+		o: o, mux: http.NewServeMux(), mu: &sync.Mutex{}, last: 100, accounts: &[]*Server{}, types: map[string]*objectType{}, access: AccessToken,
+		refresh: RefreshToken, calls: map[string][]time.Time{}, served: map[string]int{}, hooks: &hooks{},
+	}
+	if o.Portal != PortalID {
+		s.access, s.refresh = AccessToken+"_of_"+strconv.FormatInt(o.Portal, 10), RefreshToken+"_of_"+strconv.FormatInt(o.Portal, 10)
+	}
+	s.tokens = map[string]time.Time{s.access: {}}
+	*s.accounts = append(*s.accounts, s)
 	s.addTypes()
 	s.route("GET /account-info/v3/details", "account", s.details)
 	s.route("GET /crm/v3/properties/{type}", "properties", s.properties)
@@ -106,6 +119,35 @@ func New(o Options) *Server {
 	return s
 }
 
+// Join makes another account that has installed the same app. Either server answers for both, by the token of a call; the app's webhooks,
+// and what is pending of them, are one for both.
+func (s *Server) Join(o Options) *Server {
+	other := New(o)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	other.mu, other.hooks, other.accounts = s.mu, s.hooks, s.accounts
+	*s.accounts = append(*s.accounts, other)
+	return other
+}
+
+// Tokens are the access token that the account had first, and the refresh token that it has now.
+func (s *Server) Tokens() (access, refresh string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.access, s.refresh
+}
+
+// account is the one that a call's token is of; calls without one are the app's own.
+func (s *Server) account(r *http.Request) *Server {
+	token, _ := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+	for _, a := range *s.accounts {
+		if _, known := a.tokens[token]; known {
+			return a
+		}
+	}
+	return s
+}
+
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -115,7 +157,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, &Refusal{Status: http.StatusRequestURITooLong, Category: "VALIDATION_ERROR", Message: "URI Too Long"})
 		return
 	}
-	s.mux.ServeHTTP(w, r)
+	s.account(r).mux.ServeHTTP(w, r)
 }
 
 // RoundTrip makes the server a transport, without a network, whatever host a request names.
@@ -233,7 +275,7 @@ func (s *Server) details(w http.ResponseWriter, r *http.Request) *Refusal {
 		return refused
 	}
 	return s.write(w, 200, map[string]any{
-		"portalId": PortalID, "accountType": "STANDARD", "timeZone": "US/Eastern", "companyCurrency": "USD", "additionalCurrencies": []string{},
+		"portalId": s.o.Portal, "accountType": "STANDARD", "timeZone": "US/Eastern", "companyCurrency": "USD", "additionalCurrencies": []string{},
 		"utcOffset": "-05:00", "utcOffsetMilliseconds": -18000000, "uiDomain": "app.hubspot.com", "dataHostingLocation": "na1",
 	})
 }
