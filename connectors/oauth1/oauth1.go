@@ -77,8 +77,9 @@ func baseURI(u *url.URL) string {
 	case "http":
 		host = strings.TrimSuffix(host, ":80")
 	}
-	if path == "" {
-		path = "/"
+	// JoinPath on a URL without a path gives one that begins with no slash, which a request adds.
+	if !strings.HasPrefix(path, "/") {
+		path = "/" + path
 	}
 	return scheme + "://" + host + path
 }

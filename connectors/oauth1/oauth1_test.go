@@ -46,6 +46,9 @@ func TestBaseURI(t *testing.T) {
 			t.Errorf("%s is %s, want %s", given, got, want)
 		}
 	}
+	if got := baseURI((&url.URL{Scheme: "https", Host: "example.com"}).JoinPath("rest", "V1")); got != "https://example.com/rest/V1" {
+		t.Errorf("a joined path gives %s", got)
+	}
 }
 
 // A name that begins another sorts before it, whatever follows the = of both: "a" before "a-b", though "-" is before "=".
