@@ -3,6 +3,7 @@ package magento_test
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"log"
 	"net"
@@ -127,6 +128,28 @@ func TestSource(t *testing.T) {
 			}})
 		})
 	}
+}
+
+// TestSourceOfStock runs the suite with the stream that has no times.
+func TestSourceOfStock(t *testing.T) {
+	t.Parallel()
+	connectortest.TestSource(t, connectortest.SourceHarness{Start: func(t *testing.T) connectortest.SourceApp {
+		s := magentotest.New(t)
+		for i := range 25 {
+			s.SetQuantity("default", fmt.Sprint("sku ", i), 100)
+		}
+		a := app(t, s, "stock", signing)
+		changes := 0
+		a.Late, a.Timeless = nil, true
+		a.Change = func() (string, int64) {
+			s.Advance(time.Second)
+			changes++
+			sku := fmt.Sprint("sku ", (changes*7)%25)
+			s.SetQuantity("default", sku, 100+changes)
+			return "default/" + sku, 0
+		}
+		return a
+	}})
 }
 
 func app(t *testing.T, s *magentotest.Server, stream string, connect func(string) magento.Connection) connectortest.SourceApp {
