@@ -63,6 +63,10 @@ func TestSearches(t *testing.T) {
 	if got := s.Searches(); len(got) != 2 || got[1] != want {
 		t.Errorf("searched %q", got)
 	}
+	// The database's times begin here, and its zero time is not among them: https://dev.mysql.com/doc/refman/8.4/en/datetime.html
+	if got := s.Searches()[0]; !strings.Contains(got, "(updated_at gteq 1970-01-01 00:00:01)") {
+		t.Errorf("the first search is %q", got)
+	}
 }
 
 // A cart that never changed has no time; it comes when it gets one.
@@ -82,6 +86,42 @@ func TestWhatNeverChangedComesWhenItDoes(t *testing.T) {
 	if len(got) != 2 || got[1].Key != "1" || !got[1].OccurredAt.Equal(s.Now()) || got[1].Version != s.Now().UnixMicro() {
 		t.Errorf("came %+v", got)
 	}
+}
+
+// A change is committed late while a poll goes on for longer than the overlap, always behind newer ones: the next poll has it.
+func TestALongPollMissesNoLateChange(t *testing.T) {
+	t.Parallel()
+	s := magentotest.New(t)
+	for id := range int64(5) {
+		s.Put("orders", id+1, s.Now())
+	}
+	source := open(t, s, magento.Settings{PageSize: 1, Overlap: "1m"})
+	var cursor []byte
+	next := func() bool {
+		page, err := source.Fetch(t.Context(), connectors.FetchRequest{Stream: "orders", Cursor: cursor})
+		if err != nil {
+			t.Fatal(err)
+		}
+		cursor = page.Cursor
+		return page.More
+	}
+	next()
+	s.Advance(time.Second)
+	late := s.Now()
+	for id := range int64(4) {
+		s.Advance(time.Minute)
+		s.Put("orders", id+2, s.Now())
+		next()
+	}
+	for next() {
+	}
+	s.Put("orders", 1, late)
+	for _, r := range poll(t, source, "orders", &cursor) {
+		if r.Key == "1" && r.OccurredAt.Equal(late) {
+			return
+		}
+	}
+	t.Error("the late change is lost")
 }
 
 // Every stream finds its objects, with the names that its endpoint has for them.
