@@ -262,6 +262,10 @@ func (f *fetching) take(page connectors.Page) {
 		}
 		id := fingerprintOf(r.ID)
 		if _, again := f.overlap[id]; again {
+			// What has no time is remembered from when it came last: a source that reads everything each time brings it once more.
+			if r.OccurredAt.IsZero() {
+				f.overlap[id] = now.UnixMicro()
+			}
 			f.unsealed.repeated++
 			continue
 		}

@@ -318,6 +318,38 @@ func TestFetchDropsRepeatedRecords(t *testing.T) {
 	}
 }
 
+// A source that reads everything each time brings records without a time. One that has not changed is dropped in every poll, not in every other one; one
+// that is again what it was before the last poll is not.
+func TestFetchDropsWhatHasNoTimeAndHasNotChanged(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, "app")
+	timeless := func(id, key string) connectors.Record {
+		out := record(id, key, 0)
+		out.OccurredAt = time.Time{}
+		return out
+	}
+	now := day
+	r.Env.Now = func() time.Time { return now }
+	in := r.fetchInput()
+	same, five, four := timeless("same", "a"), timeless("five", "b"), timeless("four", "b")
+	for poll, c := range []struct {
+		quantity connectors.Record
+		want     string
+	}{{five, "same five"}, {four, "four"}, {five, "five"}, {five, ""}, {five, ""}} {
+		now = now.Add(time.Hour)
+		began := now
+		r.app.fetch = func(context.Context, connectors.FetchRequest) (connectors.Page, error) {
+			return connectors.Page{Records: []connectors.Record{same, c.quantity}, Cursor: fmt.Append(nil, poll), OverlapFrom: began}, nil
+		}
+		in.Chunk++
+		out := r.fetch(t, in)
+		if got := ids(r.sealed(t, out.Segments...)); got != c.want {
+			t.Errorf("poll %d sealed %q, want %q", poll+1, got, c.want)
+		}
+		in.Bookmark = out.Bookmark
+	}
+}
+
 // A record without an ID, or with one that is too long, gets one of its content (I1).
 func TestFetchGivesIDs(t *testing.T) {
 	t.Parallel()

@@ -37,7 +37,7 @@ type Page struct {
 	More bool
 	// OverlapFrom is the OccurredAt from which a later Fetch may return records again that this or an
 	// earlier page had. The engine remembers the IDs of the records since then and drops them when they
-	// come again (I6). Zero: nothing comes again.
+	// come again (I6). A record without OccurredAt counts as of when it came last. Zero: nothing comes again.
 	OverlapFrom time.Time
 	// Wait, with More, says that the app prepares the next page, such as the file of a bulk operation, and that asking sooner is no use.
 	// What was read is kept, and the next Fetch comes after that long, by a durable timer. The engine clamps it to MaxWait.

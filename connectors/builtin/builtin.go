@@ -10,6 +10,7 @@ import (
 	"tributary/connectors/httpapi"
 	"tributary/connectors/hubspot"
 	"tributary/connectors/kafka"
+	"tributary/connectors/magento"
 	"tributary/connectors/mongodb"
 	"tributary/connectors/mysql"
 	"tributary/connectors/netsuite"
@@ -34,6 +35,7 @@ func New(more ...connectors.Definition) (*connectors.Registry, *duckdb.Files, er
 		httpapi.Definition(),
 		hubspot.Definition(),
 		kafka.Definition(),
+		magento.Definition(),
 		mongodb.Definition(),
 		mysql.MariaDB(),
 		mysql.Definition(),

@@ -77,7 +77,8 @@ func (r *reading) page() connectors.Page {
 		if !r.bodies.hold(rec.Data) {
 			r.t.Errorf("record %s: its data is not a slice of what the app sent (I8)", rec.Key)
 		}
-		if r.seen[rec.ID] && (r.overlap.IsZero() || rec.OccurredAt.Before(r.overlap)) {
+		timeless := r.app.Timeless && rec.OccurredAt.IsZero() // remembered from when it came last
+		if r.seen[rec.ID] && (r.overlap.IsZero() || !timeless && rec.OccurredAt.Before(r.overlap)) {
 			r.t.Errorf("record %s of %s came again, before OverlapFrom %s (I6)", rec.Key, rec.OccurredAt, r.overlap)
 		}
 		if !r.seen[rec.ID] {
@@ -85,6 +86,9 @@ func (r *reading) page() connectors.Page {
 			r.times[rec.Key]++
 		}
 		r.newest[rec.Key] = max(r.newest[rec.Key], rec.Version)
+		if r.app.Timeless && (rec.Version != 0 || !rec.OccurredAt.IsZero()) {
+			r.t.Errorf("record %s has the version %d of %s, which the app does not tell", rec.Key, rec.Version, rec.OccurredAt)
+		}
 	}
 	if p.OverlapFrom.After(r.overlap) {
 		r.overlap = p.OverlapFrom

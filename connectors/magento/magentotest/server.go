@@ -1,0 +1,265 @@
+// Package magentotest is a server that speaks as much of a Magento shop's REST API as the connector uses: searches of orders, customers, products,
+// invoices, shipments, credit memos, carts, categories and source items, with bearer tokens and OAuth 1.0a. It refuses unknown store views, paths,
+// criteria and fields, and credentials and rights that are missing, with the shop's own messages. What a search leaves unsorted comes in any order, and
+// a page past the last one repeats it.
+//
+// What it answers follows
+//   - https://developer.adobe.com/commerce/webapi/rest/use-rest/performing-searches/ (criteria)
+//   - https://developer.adobe.com/commerce/webapi/get-started/gs-web-api-response/ (errors)
+//   - https://developer.adobe.com/commerce/webapi/get-started/authentication/gs-authentication-token/ (bearer tokens, off since 2.4.4)
+//   - https://developer.adobe.com/commerce/webapi/get-started/authentication/gs-authentication-oauth/ (OAuth 1.0a)
+//   - https://developer.adobe.com/commerce/webapi/get-started/api-security/ (input limits)
+//   - https://github.com/magento/magento2/issues/25619 (pages past the last one)
+//   - https://github.com/magento/magento2/issues/36811 (who is let in as nobody lacks the resource)
+package magentotest
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// Credentials of the shop's one integration.
+const (
+	ConsumerKey       = "consumer-key"
+	ConsumerSecret    = "canary-consumer-secret"
+	AccessToken       = "canary-access-token"
+	AccessTokenSecret = "canary-access-token-secret"
+)
+
+// entity is a kind of object.
+type entity struct {
+	path     string
+	id       string // the name of entity_id in an answer
+	resource string
+}
+
+// entities by the names that tests use.
+var entities = map[string]entity{
+	"orders":      {"orders", "entity_id", "Magento_Sales::actions_view"},
+	"customers":   {"customers/search", "id", "Magento_Customer::customer"},
+	"products":    {"products", "id", "Magento_Catalog::products"},
+	"invoices":    {"invoices", "entity_id", "Magento_Sales::sales_invoice"},
+	"shipments":   {"shipments", "entity_id", "Magento_Sales::shipment"},
+	"creditmemos": {"creditmemos", "entity_id", "Magento_Sales::sales_creditmemo"},
+	"carts":       {"carts/search", "id", "Magento_Cart::manage"},
+	"categories":  {"categories/list", "id", "Magento_Catalog::categories"},
+	"stock":       {"inventory/source-items", "", "Magento_InventoryApi::source"},
+}
+
+// Server is a shop. Its clock moves only when it is told to.
+type Server struct {
+	URL string
+	// Bearer says that access tokens are allowed as bearer tokens.
+	Bearer bool
+	// PageLimit is the Maximum Page Size of the input limits; 0 = they are off.
+	PageLimit int
+
+	mu          sync.Mutex
+	now         time.Time
+	rows        map[string][]row
+	at          map[string]int // where an object is in its rows, by stream and key
+	denied      map[string]bool
+	nonces      map[string]bool
+	maintenance bool
+	searches    []string
+	largest     int
+}
+
+// row is an object.
+type row struct {
+	id          int64
+	updated     string
+	sku, source string
+	body        []byte
+}
+
+// New starts a shop in which it is noon of 1 March 2026, UTC.
+func New(t testing.TB) *Server {
+	t.Helper()
+	s := &Server{
+		Bearer: true, now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC), rows: map[string][]row{}, at: map[string]int{},
+		denied: map[string]bool{}, nonces: map[string]bool{},
+	}
+	server := httptest.NewServer(s)
+	t.Cleanup(server.Close)
+	s.URL = server.URL
+	return s
+}
+
+// Now is the shop's clock.
+func (s *Server) Now() time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.now
+}
+
+// Advance moves the clock on.
+func (s *Server) Advance(d time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.now = s.now.Add(d)
+}
+
+// Deny takes a resource from the integration.
+func (s *Server) Deny(resource string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.denied[resource] = true
+}
+
+// Maintain puts the shop into maintenance mode.
+func (s *Server) Maintain() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.maintenance = true
+}
+
+// Searches are the queries that were answered, decoded.
+func (s *Server) Searches() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return append([]string(nil), s.searches...)
+}
+
+// Largest is how many objects an answer held at most.
+func (s *Server) Largest() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.largest
+}
+
+// Put adds an object of a stream, or changes the one with its ID, at a time; a zero time is one that never changed.
+func (s *Server) Put(stream string, id int64, at time.Time) {
+	updated := "0000-00-00 00:00:00"
+	if !at.IsZero() {
+		updated = at.UTC().Format(time.DateTime)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	// Texts are escaped as PHP does.
+	s.put(stream, strconv.FormatInt(id, 10), row{id: id, updated: updated, body: fmt.Appendf(nil,
+		`{"%s":%d,"increment_id":"%09d","name":"Caf\u00e9 <%d> \/ 50 %%","price":1.50,"created_at":"2026-01-01 00:00:00","updated_at":"%s","items":[]}`,
+		entities[stream].id, id, id, id, updated)})
+}
+
+// SetQuantity changes how much a source has of a SKU.
+func (s *Server) SetQuantity(source, sku string, quantity int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	text, _ := json.Marshal(sku)
+	s.put("stock", source+"/"+sku, row{sku: sku, source: source, body: fmt.Appendf(nil,
+		`{"sku":%s,"source_code":"%s","quantity":%d,"status":1}`, text, source, quantity)})
+}
+
+func (s *Server) put(stream, key string, r row) {
+	at, known := s.at[stream+" "+key]
+	if !known {
+		s.at[stream+" "+key] = len(s.rows[stream])
+		s.rows[stream] = append(s.rows[stream], r)
+		return
+	}
+	s.rows[stream][at] = r
+}
+
+// Keys are those of a stream's objects: IDs, and of stock the source and SKU.
+func (s *Server) Keys(stream string) (keys []string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, r := range s.rows[stream] {
+		if stream == "stock" {
+			keys = append(keys, r.source+"/"+r.sku)
+		} else {
+			keys = append(keys, strconv.FormatInt(r.id, 10))
+		}
+	}
+	return keys
+}
+
+// failure is an error answer.
+type failure struct {
+	status     int
+	message    string
+	parameters any
+}
+
+func refuse(w http.ResponseWriter, f *failure) {
+	answer := map[string]any{"message": f.message}
+	if f.parameters != nil {
+		answer["parameters"] = f.parameters
+	}
+	w.Header().Set("Content-Type", "application/json; charset=utf-8")
+	w.WriteHeader(f.status)
+	_ = json.NewEncoder(w).Encode(answer)
+}
+
+// ServeHTTP answers for the shop.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.maintenance {
+		w.Header().Set("Content-Type", "text/html; charset=UTF-8")
+		w.WriteHeader(http.StatusServiceUnavailable)
+		_, _ = w.Write([]byte("<!doctype html><title>Service Temporarily Unavailable</title>"))
+		return
+	}
+	if f := s.answer(w, r); f != nil {
+		refuse(w, f)
+	}
+}
+
+func (s *Server) answer(w http.ResponseWriter, r *http.Request) *failure {
+	rest, found := strings.CutPrefix(r.URL.Path, "/rest/")
+	store, path, whole := strings.Cut(rest, "/V1/")
+	if !found || !whole {
+		return &failure{status: http.StatusNotFound, message: "Request does not match any route."}
+	}
+	if store != "all" && store != "default" && store != "german" {
+		return &failure{status: http.StatusNotFound, message: "Requested store is not found"}
+	}
+	for name, e := range entities {
+		if e.path != path {
+			continue
+		}
+		if r.Method != http.MethodGet {
+			return &failure{status: http.StatusNotFound, message: "Request does not match any route."}
+		}
+		if f := s.login(r, e.resource); f != nil {
+			return f
+		}
+		if store == "" {
+			store = "default"
+		}
+		return s.search(w, r, name)
+	}
+	return &failure{status: http.StatusNotFound, message: "Request does not match any route."}
+}
+
+// unauthorized is said of a right that lacks.
+func unauthorized(resource string) *failure {
+	return &failure{status: http.StatusUnauthorized, message: "The consumer isn't authorized to access %resources.", parameters: map[string]string{"resources": resource}}
+}
+
+func (s *Server) login(r *http.Request, resource string) *failure {
+	header := r.Header.Get("Authorization")
+	if strings.HasPrefix(header, "OAuth ") {
+		known := url.URL{Scheme: "http", Host: r.Host, Path: r.URL.Path}
+		if f := s.signed(r, header, known.String()); f != nil {
+			return f
+		}
+	} else if bearer, is := strings.CutPrefix(header, "Bearer "); !is || !s.Bearer || bearer != AccessToken {
+		// Whoever has no token that counts is a guest.
+		return unauthorized(resource)
+	}
+	if s.denied[resource] {
+		return unauthorized(resource)
+	}
+	return nil
+}
