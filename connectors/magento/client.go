@@ -74,6 +74,9 @@ type found struct {
 	total int64
 }
 
+// whole says that the answer holds all objects that meet the search.
+func (f found) whole() bool { return int64(len(f.items)) >= f.total }
+
 // slice is an item as it stands in the answer (I8).
 func (f found) slice(item gjson.Result) []byte {
 	end := item.Index + len(item.Raw)
@@ -95,7 +98,7 @@ func (c *client) find(ctx context.Context, op string, st stream, s search) (foun
 		f.items = items.Array()
 	}
 	switch n := len(f.items); {
-	case n > s.limit:
+	case n > s.limit && !f.whole():
 		return f, connectors.Errorf(connectors.Invalid, op, "the shop answered %d objects where %d were asked for: an extension changes its API", n, s.limit)
 	case n == 0 && f.total > 0:
 		return f, connectors.Errorf(connectors.Unavailable, op, "the shop counts %d objects and shows none", f.total)

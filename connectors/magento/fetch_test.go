@@ -155,13 +155,13 @@ func TestAnswersThatAreRefused(t *testing.T) {
 		kind          connectors.Kind
 		says          string
 	}{
-		"unsorted times":      {"orders", order(1, "2026-03-01 10:00:01") + "," + order(2, at), 2, connectors.Invalid, "out of order"},
-		"unsorted IDs":        {"orders", order(2, at) + "," + order(1, at), 2, connectors.Invalid, "out of order"},
+		"unsorted times":      {"orders", order(1, "2026-03-01 10:00:01") + "," + order(2, at), 3, connectors.Invalid, "out of order"},
+		"unsorted IDs":        {"orders", order(2, at) + "," + order(1, at), 3, connectors.Invalid, "out of order"},
 		"an object twice":     {"orders", order(1, at) + "," + order(1, at), 2, connectors.Invalid, "out of order"},
 		"no ID":               {"orders", `{"updated_at":"` + at + `"}`, 1, connectors.Invalid, "entity_id"},
 		"no time":             {"orders", order(1, ""), 1, connectors.Invalid, "updated_at"},
 		"another time":        {"orders", order(1, "2026-03-01T10:00:00Z"), 1, connectors.Invalid, "updated_at"},
-		"too many":            {"orders", strings.Repeat(order(1, at)+",", 3) + order(1, at), 4, connectors.Invalid, "where 3 were asked for"},
+		"too many":            {"orders", strings.Repeat(order(1, at)+",", 3) + order(1, at), 5, connectors.Invalid, "where 3 were asked for"},
 		"a count of nothing":  {"orders", "", 5, connectors.Unavailable, "shows none"},
 		"a quantity again":    {"stock", `{"sku":"a","source_code":"b"},{"sku":"a","source_code":"b"}`, 2, connectors.Invalid, "comes twice"},
 		"a quantity of what?": {"stock", `{"sku":"a"}`, 1, connectors.Invalid, "source_code"},

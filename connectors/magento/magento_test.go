@@ -116,11 +116,12 @@ func relay(t *testing.T, to string, transport http.RoundTripper) string {
 // TestSource runs the suite that every source passes, with a stream of each shape and each way to authenticate.
 func TestSource(t *testing.T) {
 	t.Parallel()
-	for stream, connect := range map[string]func(string) magento.Connection{"orders": signing, "customers": bearer, "products": signing} {
+	for stream, connect := range map[string]func(string) magento.Connection{"orders": signing, "customers": bearer, "products": signing, "categories": signing} {
 		t.Run(stream, func(t *testing.T) {
 			t.Parallel()
 			connectortest.TestSource(t, connectortest.SourceHarness{Start: func(t *testing.T) connectortest.SourceApp {
 				s := magentotest.New(t)
+				s.AllCategories = true
 				for i := range int64(25) {
 					s.Put(stream, i+1, s.Now().Add(time.Duration(i/3-10)*time.Second))
 				}

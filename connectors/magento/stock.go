@@ -18,7 +18,7 @@ func (s *source) stock(ctx context.Context, op string, st stream, c cursor, limi
 	if err != nil {
 		return connectors.Page{}, err
 	}
-	page := connectors.Page{More: f.total > int64(len(f.items))}
+	page := connectors.Page{More: !f.whole()}
 	for _, item := range f.items {
 		record, at, err := readQuantity(op, st, item, f.slice(item))
 		if err != nil {

@@ -154,6 +154,9 @@ func (s *Server) search(w http.ResponseWriter, r *http.Request, stream string) *
 			return &failure{http.StatusBadRequest, "Maximum SearchCriteria pageSize is %max", map[string]int{"max": s.PageLimit}}
 		}
 	}
+	if s.AllCategories && stream == "categories" {
+		c.SortOrders, c.PageSize = nil, 0
+	}
 	match, f := c.match(stream)
 	if f != nil {
 		return f

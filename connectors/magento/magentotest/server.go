@@ -10,6 +10,7 @@
 //   - https://developer.adobe.com/commerce/webapi/get-started/authentication/gs-authentication-oauth/ (OAuth 1.0a)
 //   - https://developer.adobe.com/commerce/webapi/get-started/api-security/ (input limits)
 //   - https://github.com/magento/magento2/issues/25619 (pages past the last one)
+//   - https://github.com/magento/magento2/issues/23342 and https://github.com/magento/magento2/issues/25740 (categories of versions up to 2.3.2)
 //   - https://github.com/magento/magento2/issues/36811 (who is let in as nobody lacks the resource)
 package magentotest
 
@@ -61,6 +62,8 @@ type Server struct {
 	Bearer bool
 	// PageLimit is the Maximum Page Size of the input limits; 0 = they are off.
 	PageLimit int
+	// AllCategories says that categories come as in versions up to 2.3.2: all that meet the search, in any order.
+	AllCategories bool
 
 	mu          sync.Mutex
 	now         time.Time
