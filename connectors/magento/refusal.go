@@ -58,6 +58,7 @@ func (c *client) said(body []byte) string {
 	if message == "" {
 		message = gjson.GetBytes(body, "oauth_problem").Str
 	}
+	message = c.redact(message)
 	parameters := gjson.GetBytes(body, "parameters")
 	if parameters.IsObject() || parameters.IsArray() {
 		n := 0
@@ -67,12 +68,20 @@ func (c *client) said(body []byte) string {
 			if parameters.IsArray() {
 				placeholder = "%" + string(rune('0'+min(n, 9)))
 			}
-			message = strings.ReplaceAll(message, placeholder, value.String())
+			// Both are cut, or parameters that hold the names of others would let a small answer fill the memory.
+			if placeholder != "%" {
+				message = strings.ReplaceAll(connectors.Clip(message, 1000), placeholder, connectors.Clip(c.redact(value.String()), 200))
+			}
 			return n < 9
 		})
 	}
-	for _, secret := range c.secrets {
-		message = strings.ReplaceAll(message, secret, "[secret]")
-	}
 	return strings.TrimSuffix(connectors.Clip(message, 300), ".")
+}
+
+// redact is done before anything is cut: half a secret would not be recognised.
+func (c *client) redact(text string) string {
+	for _, secret := range c.secrets {
+		text = strings.ReplaceAll(text, secret, "[secret]")
+	}
+	return text
 }
