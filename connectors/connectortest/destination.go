@@ -25,6 +25,11 @@ type DestinationHarness struct {
 	Once Once
 	// Records is how many records the largest tests write; 0 = 10,000. Fewer for destinations that make a request of each.
 	Records int
+	// Bulk is how many records the one largest batch has; 0 = 100,000. Fewer where a stand-in would take minutes for them.
+	Bulk int
+	// Memory is how many times its own size a batch may take of this process's memory while it is written; 0 = 2.5. More where the
+	// stand-in runs in this process and keeps there what was written.
+	Memory float64
 	// AnyBytes says that it holds payloads that are no text.
 	AnyBytes bool
 	// Refuses tells which JSON texts the destination can't hold and rejects; nil: none.
@@ -147,6 +152,10 @@ func TestDestination(t *testing.T, h DestinationHarness) {
 			})
 		}
 	})
+	for _, mode := range h.Modes {
+		t.Run("bulk "+string(mode), func(t *testing.T) { testBulk(t, h, mode, false) })
+		t.Run("bulk columns "+string(mode), func(t *testing.T) { testBulk(t, h, mode, true) })
+	}
 	goleak.VerifyNone(t, leaves...)
 }
 
