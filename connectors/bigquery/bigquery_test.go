@@ -200,9 +200,11 @@ func failing() map[string]connectortest.FailingDestination {
 	}
 }
 
-func suite(t *testing.T, mode connectors.Mode, once connectortest.Once, failing map[string]connectortest.FailingDestination) {
+// suite runs the conformance suite. A merge of 100,000 rows takes the stand-in a minute: bulk is how many it is given.
+func suite(t *testing.T, mode connectors.Mode, once connectortest.Once, bulk int, failing map[string]connectortest.FailingDestination) {
 	connectortest.TestDestination(t, connectortest.DestinationHarness{
 		Modes: []connectors.Mode{mode}, Once: once, Canary: canary, Failing: failing,
+		Bulk: bulk, Memory: 6, // the stand-in keeps its tables in this process
 		Leaves: []goleak.Option{ // a proxy that is stopped while it has bytes in hand never lets go of them
 			goleak.IgnoreAnyFunction("github.com/Shopify/toxiproxy/v2/stream.(*ChanWriter).Write"),
 			goleak.IgnoreAnyFunction("github.com/Shopify/toxiproxy/v2/toxics.(*ToxicStub).Run"),
@@ -238,9 +240,9 @@ func suite(t *testing.T, mode connectors.Mode, once connectortest.Once, failing 
 }
 
 // What a lane has appended stays once; what comes by another epoch is there again, under the same ID.
-func TestAppend(t *testing.T) { suite(t, connectors.Append, connectortest.ByName, failing()) }
+func TestAppend(t *testing.T) { suite(t, connectors.Append, connectortest.ByName, 100_000, failing()) }
 
-func TestUpsert(t *testing.T) { suite(t, connectors.ModeUpsert, connectortest.ByLedger, nil) }
+func TestUpsert(t *testing.T) { suite(t, connectors.ModeUpsert, connectortest.ByLedger, 20_000, nil) }
 
 // batch makes a batch of n records of a stream.
 func batch(mode connectors.Mode, stream string, first, n int) connectors.Batch {

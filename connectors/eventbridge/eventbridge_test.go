@@ -124,6 +124,7 @@ func TestConformance(t *testing.T) {
 		Modes:   []connectors.Mode{connectors.Append},
 		Once:    connectortest.ByID,
 		Records: 3_000,
+		Bulk:    20_000,
 		Canary:  canary,
 		// EventBridge takes whole numbers of 64 bits.
 		Refuses: func(data []byte) bool { return strings.Contains(string(data), "123456789012345678901234567890") },

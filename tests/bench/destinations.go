@@ -23,10 +23,10 @@ type written struct {
 }
 
 var destinations = []written{
-	{"write_postgres_append", "PostgreSQL, append", "postgres", "^append$", "append/floor", "append/destination", 4},
-	{"write_postgres_upsert", "PostgreSQL, upsert", "postgres", "^upsert$", "upsert/floor", "upsert/destination", 4},
-	{"write_mariadb_append", "MariaDB, append", "mysql", "^append$", "append/floor", "append/destination", 4},
-	{"write_mariadb_upsert", "MariaDB, upsert", "mysql", "^upsert$", "upsert/floor", "upsert/destination", 4},
+	{"write_postgres_append", "PostgreSQL, append", "postgres", "^append$", "append/floor", "append/destination", 2},
+	{"write_postgres_upsert", "PostgreSQL, upsert", "postgres", "^upsert$", "upsert/floor", "upsert/destination", 2},
+	{"write_mariadb_append", "MariaDB, append", "mysql", "^append$", "append/floor", "append/destination", 2},
+	{"write_mariadb_upsert", "MariaDB, upsert", "mysql", "^upsert$", "upsert/floor", "upsert/destination", 2},
 	{"write_duckdb", "DuckDB, append", "duckdb", "^(floor|append)$", "floor", "append", 4},
 	{"write_bigquery", "BigQuery's stand-in, append", "bigquery", "^(floor|append)$", "floor", "append", 4},
 	{"write_s3", "S3's stand-in, gzip", "object", "^(floor|#00)$", "floor", "#00", 4},

@@ -151,8 +151,8 @@ func (b *bench) read(ctx context.Context, a *app) error {
 		floor, note = least, fmt.Sprintf("beside what the vendor allows; by hand %.0f", float64(a.records)/byHand.Seconds())
 	}
 	b.add(row{Key: name, Name: fmt.Sprintf("%s, %d records in pages of %d into DuckDB", a.connector, a.records, a.page), Unit: "records/s",
-		Floor: float64(a.records) / floor.Seconds(), Engine: float64(a.records) / took.Seconds(), Goal: 0.8, Note: note})
-	b.addCost(name+"_cpu", "CPU of that for 1,000 records", floorCPU, engine, temporal, a.records)
+		Floor: float64(a.records) / floor.Seconds(), Engine: float64(a.records) / took.Seconds(), Note: note})
+	b.addCost(name+"_cpu", "CPU of "+a.connector+" for 1,000 records", floorCPU, engine, temporal, a.records)
 	return nil
 }
 
@@ -184,7 +184,7 @@ func (b *bench) readFloor(ctx context.Context, name string, a *app) (took time.D
 	}
 	took = time.Since(began)
 	after, err := c.usage(ctx, false)
-	if err == nil && n != a.records {
+	if err == nil && n < a.records { // a connector may read some twice where one way of reading passes into another
 		err = fmt.Errorf("the floor read %d records of %d", n, a.records)
 	}
 	return took, after.CPU - before.CPU, err
@@ -238,9 +238,12 @@ destinations:
 	if err != nil {
 		return 0, 0, 0, err
 	}
-	err = await(ctx, int64(a.records), deliveryTime, func(ctx context.Context) (int64, error) {
-		st, err := w.Status(ctx, w.client, installed[0].ID, installed[0].RunID)
-		return st.Delivered, err
+	err = await(ctx, 1, deliveryTime, func(ctx context.Context) (int64, error) {
+		st, err := w.Status(ctx, w.client, installed[0].ID, "")
+		if err != nil || len(st.Streams) == 0 || st.Lag > 0 {
+			return 0, err
+		}
+		return st.Streams[0].Polls, nil
 	})
 	took = time.Since(a.asked())
 	if err != nil {
