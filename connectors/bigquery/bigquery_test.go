@@ -210,6 +210,9 @@ func suite(t *testing.T, mode connectors.Mode, once connectortest.Once, bulk int
 			goleak.IgnoreAnyFunction("github.com/Shopify/toxiproxy/v2/toxics.(*ToxicStub).Run"),
 		},
 		New: func(t *testing.T) connectortest.DestinationPlace {
+			if connection := os.Getenv(liveVariable); connection != "" {
+				return livePlace(t, connection)
+			}
 			s := bigquerytest.New(t, &returned)
 			web, write := breakable(t, s.REST), breakable(t, s.Write)
 			c := bigquery.Connection{Key: s.Key(web.Listen), Endpoint: "http://" + web.Listen, WriteEndpoint: "http://" + write.Listen}

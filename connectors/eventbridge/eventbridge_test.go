@@ -157,7 +157,7 @@ func TestConformance(t *testing.T) {
 			}},
 		},
 		New: func(t *testing.T) connectortest.DestinationPlace {
-			if live := liveBus(); live.Bus != "" {
+			if live := liveBus(); live.Connection != "" {
 				return livePlace(t, live)
 			}
 			return fakePlace(t, settings)

@@ -108,13 +108,15 @@ func conformance(t *testing.T, settings Settings, records int) {
 	server.CreateTopic(t, path("closed"), nil)
 	server.Deny(path("closed"), pubsubtest.Publish, pubsubtest.Get)
 	place := fakePlace
-	if os.Getenv(liveProject) != "" {
+	if os.Getenv(liveVariable) != "" {
 		place = livePlace
 	}
 	connectortest.TestDestination(t, connectortest.DestinationHarness{
 		Modes:    []connectors.Mode{connectors.Append},
 		Once:     connectortest.ByID,
 		Records:  records,
+		Bulk:     25 * records,
+		Memory:   5, // the stand-in holds what it is sent
 		AnyBytes: true,
 		Canary:   key.canary,
 		Leaves: []goleak.Option{
