@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"strconv"
 	"strings"
 	"testing"
@@ -17,6 +18,7 @@ import (
 
 	"tributary/connectors"
 	"tributary/connectors/connectortest"
+	"tributary/connectors/connectortest/documented"
 	"tributary/connectors/eventbridge/eventbridgetest"
 )
 
@@ -27,6 +29,12 @@ const (
 	keyID  = "AKIAIOSFODNN7EXAMPLE"
 	canary = "wJalrXUtnFEMI-canary-of-the-secret"
 )
+
+// returned are the errors that the tests' servers have answered with.
+var returned = eventbridgetest.Documented()
+
+// TestMain fails when an error that the test server documents was never returned.
+func TestMain(m *testing.M) { os.Exit(documented.Run(m, returned)) }
 
 func raw(t testing.TB, v any) json.RawMessage {
 	t.Helper()
@@ -70,7 +78,7 @@ func opened(t testing.TB, c Connection, s Settings) connectors.Destination {
 // serve starts a server with the bus changes and the bucket overflowing.
 func serve(t testing.TB) *eventbridgetest.Server {
 	t.Helper()
-	s := eventbridgetest.New(t, keyID, canary)
+	s := eventbridgetest.New(t, keyID, canary, returned)
 	s.CreateBus("changes")
 	s.CreateBucket(t, "overflowing")
 	return s

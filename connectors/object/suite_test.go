@@ -331,7 +331,7 @@ func testGCS(t *testing.T, s Settings) {
 		Once:   connectortest.ByName,
 		Poison: []byte(`{"a": nonsense}`),
 		Canary: "PRIVATE KEY",
-		Memory: 5, // the stand-in holds what it is sent, not compressed in one case, and copies it while it reads it
+		Memory: 6, // the stand-in holds what it is sent, not compressed in one case, and copies it while it reads it
 		Leaves: leaves,
 		Failing: map[string]connectortest.FailingDestination{
 			"another's key": {Kind: connectors.Unauthorized, Open: failing(func(s *gcsServer, c *GCSConnection) {

@@ -28,7 +28,7 @@ const (
 
 // fakePlace is a topic of the server in this process, behind a proxy.
 func fakePlace(t *testing.T, s Settings) connectortest.DestinationPlace {
-	server := pubsubtest.New(t, pubsubtest.Options{})
+	server := pubsubtest.New(t, pubsubtest.Options{Returned: returned})
 	server.CreateTopic(t, path(s.Topic), nil)
 	proxy := breakable(t, server.Addr)
 	def := Definition()
