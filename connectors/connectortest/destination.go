@@ -36,7 +36,8 @@ type DestinationHarness struct {
 	Refuses func(data []byte) bool
 	// Poison is a payload that only the destination itself finds to be wrong; nil: there is none.
 	Poison []byte
-	// Failing destinations can't work, each for its reason, and have Canary among their secrets.
+	// Failing destinations can't work, each for its reason, and have Canary among their secrets. A connector that logs is opened with slog.Default() as
+	// Env.Log: the suite looks for Canary and payloads there.
 	Failing map[string]FailingDestination
 	Canary  string
 	// Leaves tells goleak of goroutines that the harness's own tools leave behind.
@@ -104,6 +105,7 @@ const deadline = time.Minute
 // TestDestination proves that a destination keeps the contract of connectors.Destination. It is not called from a parallel test: it
 // looks for goroutines left over.
 func TestDestination(t *testing.T, h DestinationHarness) {
+	logged := watchLogs(t)
 	t.Run("start what the places share", func(t *testing.T) { h.New(t) })
 	leaves := append([]goleak.Option{goleak.IgnoreCurrent()}, h.Leaves...)
 	t.Run("suite", func(t *testing.T) {
@@ -155,6 +157,9 @@ func TestDestination(t *testing.T, h DestinationHarness) {
 	for _, mode := range h.Modes {
 		t.Run("bulk "+string(mode), func(t *testing.T) { testBulk(t, h, mode, false) })
 		t.Run("bulk columns "+string(mode), func(t *testing.T) { testBulk(t, h, mode, true) })
+	}
+	for _, what := range logged.tells(h.Canary) {
+		t.Errorf("the logs tell %s", what)
 	}
 	goleak.VerifyNone(t, leaves...)
 }
