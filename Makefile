@@ -30,6 +30,16 @@ test-race: servers ## test what runs at the same time under the race detector
 test-slow: ## test against servers that take minutes to build: FerretDB, which speaks MongoDB's protocol
 	$(GO) test -tags slow -timeout 60m ./connectors/mongodb
 
+# Packages whose suites can run against a real service, each with the end of the variable TRIBUTARY_TEST_* that says where it is.
+LIVE := postgres:POSTGRES mysql:MYSQL mysql:MARIADB bigquery:BIGQUERY mongodb:MONGODB object:S3 object:GCS pubsub:PUBSUB eventbridge:EVENTBRIDGE kafka:KAFKA
+
+test-live: cxx ## test against the real services that TRIBUTARY_TEST_* variables name, see docs/destinations
+	@packages=; for each in $(LIVE); do \
+	  [ -z "$$(printenv TRIBUTARY_TEST_$${each#*:})" ] || packages="$$packages ./connectors/$${each%:*}"; \
+	done; \
+	[ -n "$$packages" ] || { echo "test-live: set one or more of $(foreach each,$(LIVE),TRIBUTARY_TEST_$(lastword $(subst :, ,$(each))))" >&2; exit 1; }; \
+	$(GO) test -count=1 -p 1 -tags slow -timeout 120m $$(printf '%s\n' $$packages | sort -u)
+
 vet: cxx
 	$(GO) vet ./...
 
@@ -67,4 +77,4 @@ servers: cxx
 cxx:
 	@internal/tools/require.sh cxx
 
-.PHONY: help demo build test check test-race test-slow vet lint vuln schema bench chaos histories fuzz servers cxx
+.PHONY: help demo build test check test-race test-slow test-live vet lint vuln schema bench chaos histories fuzz servers cxx

@@ -37,7 +37,7 @@ func BenchmarkWrite(b *testing.B) {
 	b.Run("floor", benchFloor)
 	for _, mode := range []connectors.Mode{connectors.Append, connectors.ModeUpsert} {
 		b.Run(string(mode), func(b *testing.B) {
-			d := opened(b, bigquerytest.New(b, &returned), mode)
+			d := opened(b, bigquerytest.New(b, returned), mode)
 			n := 0
 			for b.Loop() {
 				b.StopTimer()
@@ -54,7 +54,7 @@ func BenchmarkWrite(b *testing.B) {
 }
 
 func benchFloor(b *testing.B) {
-	s := bigquerytest.New(b, &returned)
+	s := bigquerytest.New(b, returned)
 	d := opened(b, s, connectors.Append)
 	if _, err := d.Write(context.Background(), batch(connectors.Append, "products", 0, 1)); err != nil { // makes the table
 		b.Fatal(err)

@@ -14,7 +14,7 @@ import (
 // Each error that BigQuery documents has its kind (I9), and what it says of a row is not repeated (I7). Afterwards the batch goes in, once.
 func TestErrors(t *testing.T) {
 	t.Parallel()
-	s := bigquerytest.New(t, &returned)
+	s := bigquerytest.New(t, returned)
 	next := 0
 	for _, test := range []struct {
 		call string
@@ -72,7 +72,7 @@ func TestErrors(t *testing.T) {
 // A token that is revoked while it is in use says that the installation needs new credentials.
 func TestRevoked(t *testing.T) {
 	t.Parallel()
-	s := bigquerytest.New(t, &returned)
+	s := bigquerytest.New(t, returned)
 	d := opened(t, s, connectors.Append)
 	write(t, d, batch(connectors.Append, "orders", 0, 2))
 	s.Revoke()
@@ -85,7 +85,7 @@ func TestRevoked(t *testing.T) {
 
 func TestConnections(t *testing.T) {
 	t.Parallel()
-	s := bigquerytest.New(t, &returned)
+	s := bigquerytest.New(t, returned)
 	good := direct(s)
 	for name, change := range map[string]func(c *bigquery.Connection, s *bigquery.Settings){
 		"no key":            func(c *bigquery.Connection, _ *bigquery.Settings) { c.Key = "" },

@@ -68,7 +68,7 @@ func TestKilledAtEachCall(t *testing.T) {
 				t.Parallel()
 				var calls []string
 				for at := 0; ; at++ {
-					s := bigquerytest.New(t, &returned)
+					s := bigquerytest.New(t, returned)
 					var mu sync.Mutex
 					n := 0
 					calls = nil
@@ -123,7 +123,7 @@ func TestLateAtEachCall(t *testing.T) {
 		t.Run(string(mode), func(t *testing.T) {
 			t.Parallel()
 			for at := 0; ; at++ {
-				s := bigquerytest.New(t, &returned)
+				s := bigquerytest.New(t, returned)
 				write(t, opened(t, s, mode), connectors.Batch{Installation: "i/bob", Epoch: "another", Lane: "warehouse", Mode: mode}) // makes the tables
 				var mu sync.Mutex
 				n, hangs, goOn := 0, make(chan string, 1), make(chan struct{})

@@ -13,7 +13,7 @@ import (
 // New tables are partitioned by the time of receipt and clustered by what is looked for.
 func TestTablesAsMade(t *testing.T) {
 	t.Parallel()
-	s := bigquerytest.New(t, &returned)
+	s := bigquerytest.New(t, returned)
 	for unit, want := range map[string]string{"": "DAY", "hour": "HOUR", "none": ""} {
 		d := open(t, bigquery.Definition(), direct(s), bigquery.Settings{Dataset: bigquerytest.Dataset, Table: "by_" + unit, Partition: unit}, connectors.Config{Mode: connectors.ModeUpsert})
 		b := batch(connectors.ModeUpsert, "orders", 0, 1)
@@ -40,7 +40,7 @@ func TestTablesAsMade(t *testing.T) {
 func TestTypeJSON(t *testing.T) {
 	t.Parallel()
 	for _, mode := range []connectors.Mode{connectors.Append, connectors.ModeUpsert} {
-		s := bigquerytest.New(t, &returned)
+		s := bigquerytest.New(t, returned)
 		d := open(t, bigquery.Definition(), direct(s), bigquery.Settings{Dataset: bigquerytest.Dataset}, connectors.Config{Mode: mode})
 		b := batch(mode, "orders", 0, 50)
 		b.Records[7].Data = []byte(`{ "n": 123456789012345678901234567890 }`)
@@ -75,7 +75,7 @@ func TestTypeJSON(t *testing.T) {
 // What stands in the way of a table is said, and left as it is.
 func TestTablesThatDoNotFit(t *testing.T) {
 	t.Parallel()
-	s := bigquerytest.New(t, &returned)
+	s := bigquerytest.New(t, returned)
 	fixed := warehouse
 	fixed.Table = "orders"
 	opens := func(settings bigquery.Settings, mode connectors.Mode) connectors.Destination {
@@ -103,7 +103,7 @@ func TestTablesThatDoNotFit(t *testing.T) {
 func TestDroppedTable(t *testing.T) {
 	t.Parallel()
 	for _, mode := range []connectors.Mode{connectors.Append, connectors.ModeUpsert} {
-		s := bigquerytest.New(t, &returned)
+		s := bigquerytest.New(t, returned)
 		d := opened(t, s, mode)
 		write(t, d, batch(mode, "orders", 0, 2))
 		s.Drop(t, "orders")

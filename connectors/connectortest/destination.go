@@ -25,13 +25,19 @@ type DestinationHarness struct {
 	Once Once
 	// Records is how many records the largest tests write; 0 = 10,000. Fewer for destinations that make a request of each.
 	Records int
+	// Bulk is how many records the one largest batch has; 0 = 100,000. Fewer where a stand-in would take minutes for them.
+	Bulk int
+	// Memory is how many times its own size a batch may take of this process's memory while it is written; 0 = 2.5. More where the
+	// stand-in runs in this process and keeps there what was written.
+	Memory float64
 	// AnyBytes says that it holds payloads that are no text.
 	AnyBytes bool
 	// Refuses tells which JSON texts the destination can't hold and rejects; nil: none.
 	Refuses func(data []byte) bool
 	// Poison is a payload that only the destination itself finds to be wrong; nil: there is none.
 	Poison []byte
-	// Failing destinations can't work, each for its reason, and have Canary among their secrets.
+	// Failing destinations can't work, each for its reason, and have Canary among their secrets. A connector that logs is opened with slog.Default() as
+	// Env.Log: the suite looks for Canary and payloads there.
 	Failing map[string]FailingDestination
 	Canary  string
 	// Leaves tells goleak of goroutines that the harness's own tools leave behind.
@@ -99,6 +105,7 @@ const deadline = time.Minute
 // TestDestination proves that a destination keeps the contract of connectors.Destination. It is not called from a parallel test: it
 // looks for goroutines left over.
 func TestDestination(t *testing.T, h DestinationHarness) {
+	logged := watchLogs(t)
 	t.Run("start what the places share", func(t *testing.T) { h.New(t) })
 	leaves := append([]goleak.Option{goleak.IgnoreCurrent()}, h.Leaves...)
 	t.Run("suite", func(t *testing.T) {
@@ -147,6 +154,13 @@ func TestDestination(t *testing.T, h DestinationHarness) {
 			})
 		}
 	})
+	for _, mode := range h.Modes {
+		t.Run("bulk "+string(mode), func(t *testing.T) { testBulk(t, h, mode, false) })
+		t.Run("bulk columns "+string(mode), func(t *testing.T) { testBulk(t, h, mode, true) })
+	}
+	for _, what := range logged.tells(h.Canary) {
+		t.Errorf("the logs tell %s", what)
+	}
 	goleak.VerifyNone(t, leaves...)
 }
 

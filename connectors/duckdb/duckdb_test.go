@@ -102,6 +102,7 @@ func TestDestination(t *testing.T) {
 	connectortest.TestDestination(t, connectortest.DestinationHarness{
 		Modes:  []connectors.Mode{connectors.Append, connectors.ModeUpsert},
 		Poison: []byte(`{"a": nonsense}`),
+		Memory: 8, // the database is in this process, with what it has not yet put to disk
 		// A surrogate without its other half is no character, and DuckDB's JSON wants characters.
 		Refuses: func(data []byte) bool { return bytes.Equal(data, []byte(`"\ud800"`)) },
 		New: func(t *testing.T) connectortest.DestinationPlace {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"strconv"
 	"strings"
 	"testing"
@@ -18,6 +19,7 @@ import (
 	"tributary/connectors"
 	"tributary/connectors/amazon"
 	"tributary/connectors/connectortest"
+	"tributary/connectors/connectortest/documented"
 	"tributary/connectors/eventbridge/eventbridgetest"
 )
 
@@ -28,6 +30,12 @@ const (
 	keyID  = "AKIAIOSFODNN7EXAMPLE"
 	canary = "wJalrXUtnFEMI-canary-of-the-secret"
 )
+
+// returned are the errors that the tests' servers have answered with.
+var returned = eventbridgetest.Documented()
+
+// TestMain fails when an error that the test server documents was never returned.
+func TestMain(m *testing.M) { os.Exit(documented.Run(m, returned)) }
 
 func raw(t testing.TB, v any) json.RawMessage {
 	t.Helper()
@@ -71,7 +79,7 @@ func opened(t testing.TB, c Connection, s Settings) connectors.Destination {
 // serve starts a server with the bus changes and the bucket overflowing.
 func serve(t testing.TB) *eventbridgetest.Server {
 	t.Helper()
-	s := eventbridgetest.New(t, keyID, canary)
+	s := eventbridgetest.New(t, keyID, canary, returned)
 	s.CreateBus("changes")
 	s.CreateBucket(t, "overflowing")
 	return s
@@ -125,6 +133,7 @@ func TestConformance(t *testing.T) {
 		Modes:   []connectors.Mode{connectors.Append},
 		Once:    connectortest.ByID,
 		Records: 3_000,
+		Bulk:    20_000,
 		Canary:  canary,
 		// EventBridge takes whole numbers of 64 bits.
 		Refuses: func(data []byte) bool { return strings.Contains(string(data), "123456789012345678901234567890") },
@@ -157,7 +166,7 @@ func TestConformance(t *testing.T) {
 			}},
 		},
 		New: func(t *testing.T) connectortest.DestinationPlace {
-			if live := liveBus(); live.Bus != "" {
+			if live := liveBus(); live.Connection != "" {
 				return livePlace(t, live)
 			}
 			return fakePlace(t, settings)

@@ -19,22 +19,25 @@ import (
 	"github.com/tidwall/gjson"
 
 	"tributary/connectors"
-	"tributary/connectors/amazon"
 	"tributary/connectors/connectortest"
 )
 
-// live is what the suite needs to run against AWS itself: an access key (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN, AWS_REGION); a bus
-// of which a rule on the source prefix "tributary-test." sends all events to a queue; that queue's URL; and perhaps a bucket as
-// s3://bucket/prefix, without which the suite's one payload beyond the size is expected in quarantine.
-type live struct{ Bus, Queue, Overflow string }
+// live is what the suite needs to run against AWS itself: a connection as JSON; a bus of which a rule on the source prefix "tributary-test." sends all
+// events to a queue; that queue's URL; and perhaps a bucket as s3://bucket/prefix, without which the suite's one payload beyond the size is expected in
+// quarantine. The queue is read with the access key of the connection.
+type live struct{ Connection, Bus, Queue, Overflow string }
 
 func liveBus() live {
-	return live{os.Getenv("TRIBUTARY_TEST_EVENTBRIDGE_BUS"), os.Getenv("TRIBUTARY_TEST_EVENTBRIDGE_QUEUE"), os.Getenv("TRIBUTARY_TEST_EVENTBRIDGE_OVERFLOW")}
+	const prefix = "TRIBUTARY_TEST_EVENTBRIDGE"
+	return live{os.Getenv(prefix), os.Getenv(prefix + "_BUS"), os.Getenv(prefix + "_QUEUE"), os.Getenv(prefix + "_OVERFLOW")}
 }
 
 // livePlace tells its events from those of other places by their source.
 func livePlace(t *testing.T, l live) connectortest.DestinationPlace {
-	c := Connection{Region: os.Getenv("AWS_REGION"), Credentials: amazon.Credentials{AccessKeyID: os.Getenv("AWS_ACCESS_KEY_ID"), SecretAccessKey: os.Getenv("AWS_SECRET_ACCESS_KEY"), SessionToken: os.Getenv("AWS_SESSION_TOKEN")}}
+	c, err := connectors.Decode[Connection](json.RawMessage(l.Connection))
+	if err != nil {
+		t.Fatal(err)
+	}
 	source := "tributary-test." + uuid.NewString()
 	settings := Settings{Bus: l.Bus, Source: source, Overflow: l.Overflow}
 	var all []connectortest.Row

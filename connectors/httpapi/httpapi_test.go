@@ -154,6 +154,8 @@ func TestDestination(t *testing.T) {
 		Once:     connectortest.ByID,
 		AnyBytes: true,
 		Records:  1_000,
+		Bulk:     20_000,
+		Memory:   5, // the stand-in keeps each request with its header
 		Canary:   canary,
 		Leaves: []goleak.Option{ // a proxy that is stopped while it has bytes in hand never lets go of them
 			goleak.IgnoreAnyFunction("github.com/Shopify/toxiproxy/v2/stream.(*ChanWriter).Write"),

@@ -20,7 +20,7 @@ import (
 
 // liveVariable holds a connection as JSON to a real cluster, for whose topics tributary-test-... its user has all rights. With it the
 // suite runs there.
-const liveVariable = "TRIBUTARY_TEST_KAFKA_CONNECTION"
+const liveVariable = "TRIBUTARY_TEST_KAFKA"
 
 // everywhere lets the cluster be wherever it is.
 var everywhere = connectors.Env{Networks: []*net.IPNet{{IP: net.IPv4zero, Mask: net.CIDRMask(0, 32)}, {IP: net.IPv6zero, Mask: net.CIDRMask(0, 128)}}}

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"strings"
 	"testing"
@@ -52,7 +53,9 @@ func (p *place) settings() mongodb.Settings {
 
 func open(t testing.TB, def connectors.Definition, c mongodb.Connection, s mongodb.Settings, mode connectors.Mode) connectors.Destination {
 	t.Helper()
-	d, err := def.OpenDestination(connectors.Config{Settings: raw(t, s), Connection: raw(t, c), Mode: mode, Env: loopback})
+	env := loopback
+	env.Log = slog.Default()
+	d, err := def.OpenDestination(connectors.Config{Settings: raw(t, s), Connection: raw(t, c), Mode: mode, Env: env})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -188,6 +191,7 @@ func TestDestination(t *testing.T) {
 		},
 	}
 	if !newPlace(t).live {
+		harness.Bulk = 2_000
 		harness.Records = 1_000 // FerretDB looks at every document for most of what it finds
 		harness.Failing["wrong password"] = connectortest.FailingDestination{Kind: connectors.Unauthorized, Open: failing(func(p *place, c *mongodb.Connection) {
 			c.User, c.Password = "ada", canary

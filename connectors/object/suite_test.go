@@ -274,6 +274,7 @@ func testS3(t *testing.T, s Settings) {
 		Once:   connectortest.ByName,
 		Poison: []byte(`{"a": nonsense}`),
 		Canary: canary,
+		Memory: 3, // the stand-in holds what it is sent
 		Leaves: leaves,
 		Failing: map[string]connectortest.FailingDestination{
 			"wrong secret": {Kind: connectors.Unauthorized, Open: failing(func(c *S3Connection) { c.SecretAccessKey = canary })},
@@ -331,6 +332,7 @@ func testGCS(t *testing.T, s Settings) {
 		Once:   connectortest.ByName,
 		Poison: []byte(`{"a": nonsense}`),
 		Canary: "PRIVATE KEY",
+		Memory: 6, // the stand-in holds what it is sent, not compressed in one case, and copies it while it reads it
 		Leaves: leaves,
 		Failing: map[string]connectortest.FailingDestination{
 			"another's key": {Kind: connectors.Unauthorized, Open: failing(func(s *gcsServer, c *GCSConnection) {

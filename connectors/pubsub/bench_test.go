@@ -51,7 +51,7 @@ func benchDestination(b *testing.B, unordered bool) {
 }
 
 func benchFloor(b *testing.B, unordered bool) {
-	server := pubsubtest.New(b, pubsubtest.Options{})
+	server := pubsubtest.New(b, pubsubtest.Options{Returned: returned})
 	server.CreateTopic(b, path("changes"), nil)
 	ctx := context.Background()
 	client, err := officialpubsub.NewClient(ctx, project, option.WithEndpoint(server.Addr), option.WithoutAuthentication(),

@@ -112,7 +112,7 @@ func certificate(t testing.TB) (*tls.Certificate, tlsConfig) {
 func secured(t testing.TB, public *rsa.PublicKey) (*pubsubtest.Server, tlsConfig) {
 	t.Helper()
 	cert, trust := certificate(t)
-	return pubsubtest.New(t, pubsubtest.Options{Certificate: cert, Authorize: authorize(public)}), trust
+	return pubsubtest.New(t, pubsubtest.Options{Certificate: cert, Returned: returned, Authorize: authorize(public)}), trust
 }
 
 // refusing opens a destination with a key that the server doesn't know.

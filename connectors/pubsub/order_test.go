@@ -16,7 +16,7 @@ import (
 // served is a server with the topic changes, and a block that publishes to it.
 func served(t testing.TB) (*pubsubtest.Server, Settings) {
 	t.Helper()
-	server := pubsubtest.New(t, pubsubtest.Options{})
+	server := pubsubtest.New(t, pubsubtest.Options{Returned: returned})
 	server.CreateTopic(t, path("changes"), nil)
 	return server, Settings{Project: project, Topic: "changes"}
 }

@@ -3,6 +3,7 @@ package pubsub
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"os"
 	"strings"
 	"testing"
@@ -18,16 +19,16 @@ import (
 	"tributary/connectors/pubsub/pubsubtest"
 )
 
-// With these in the environment the suite runs against Pub/Sub itself: a project, and the file of a service account's key that may create
-// topics and subscriptions in it (roles/pubsub.editor).
+// With the connection of a service account in liveVariable the suite runs against Pub/Sub itself, in the project that liveProject names, or the key's.
+// The account must be allowed to create topics and subscriptions there (roles/pubsub.editor).
 const (
-	liveProject = "TRIBUTARY_TEST_PUBSUB_PROJECT"
-	liveKey     = "TRIBUTARY_TEST_PUBSUB_KEY"
+	liveVariable = "TRIBUTARY_TEST_PUBSUB"
+	liveProject  = "TRIBUTARY_TEST_PUBSUB_PROJECT"
 )
 
 // fakePlace is a topic of the server in this process, behind a proxy.
 func fakePlace(t *testing.T, s Settings) connectortest.DestinationPlace {
-	server := pubsubtest.New(t, pubsubtest.Options{})
+	server := pubsubtest.New(t, pubsubtest.Options{Returned: returned})
 	server.CreateTopic(t, path(s.Topic), nil)
 	proxy := breakable(t, server.Addr)
 	def := Definition()
@@ -51,11 +52,15 @@ func fakePlace(t *testing.T, s Settings) connectortest.DestinationPlace {
 
 // livePlace is a topic of its own in the real service, with a subscription that is read until it stays empty.
 func livePlace(t *testing.T, s Settings) connectortest.DestinationPlace {
-	key, err := os.ReadFile(os.Getenv(liveKey))
+	c, err := connectors.Decode[Connection](json.RawMessage(os.Getenv(liveVariable)))
 	if err != nil {
 		t.Fatal(err)
 	}
-	credentials := option.WithAuthCredentialsJSON(option.ServiceAccount, key)
+	id, err := c.identity(true, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	credentials := option.WithAuthCredentialsJSON(option.ServiceAccount, []byte(c.ServiceAccount))
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
 	t.Cleanup(cancel)
 	topics, err := pubsub.NewTopicAdminClient(ctx, credentials)
@@ -66,7 +71,7 @@ func livePlace(t *testing.T, s Settings) connectortest.DestinationPlace {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.Project, s.Topic = os.Getenv(liveProject), "tributary-"+uuid.NewString()
+	s.Project, s.Topic = cmp.Or(os.Getenv(liveProject), id.project), "tributary-"+uuid.NewString()
 	topic := "projects/" + s.Project + "/topics/" + s.Topic
 	subscription := strings.Replace(topic, "/topics/", "/subscriptions/", 1)
 	if _, err := topics.CreateTopic(ctx, &pubsubpb.Topic{Name: topic}); err != nil {
@@ -87,7 +92,7 @@ func livePlace(t *testing.T, s Settings) connectortest.DestinationPlace {
 	def := Definition()
 	return connectortest.DestinationPlace{
 		Open: func(t *testing.T, _ connectors.Mode) connectors.Destination {
-			d, err := def.OpenDestination(config(t, Connection{ServiceAccount: string(key)}, s))
+			d, err := def.OpenDestination(config(t, c, s))
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -14,6 +14,7 @@ import (
 
 	"tributary/connectors"
 	"tributary/connectors/connectortest"
+	"tributary/connectors/connectortest/documented"
 	"tributary/connectors/pubsub/pubsubtest"
 )
 
@@ -21,6 +22,12 @@ import (
 var loopback = connectors.Env{Networks: []*net.IPNet{{IP: net.IPv4(127, 0, 0, 0), Mask: net.CIDRMask(8, 32)}}}
 
 const project = "acme-data"
+
+// returned are the errors that the tests' servers have answered with.
+var returned = pubsubtest.Documented()
+
+// TestMain fails when an error that the test server documents was never returned.
+func TestMain(m *testing.M) { os.Exit(documented.Run(m, returned)) }
 
 func path(topic string) string { return "projects/" + project + "/topics/" + topic }
 
@@ -104,17 +111,19 @@ func conformance(t *testing.T, settings Settings, records int) {
 			return d
 		}
 	}
-	server := pubsubtest.New(t, pubsubtest.Options{})
+	server := pubsubtest.New(t, pubsubtest.Options{Returned: returned})
 	server.CreateTopic(t, path("closed"), nil)
 	server.Deny(path("closed"), pubsubtest.Publish, pubsubtest.Get)
 	place := fakePlace
-	if os.Getenv(liveProject) != "" {
+	if os.Getenv(liveVariable) != "" {
 		place = livePlace
 	}
 	connectortest.TestDestination(t, connectortest.DestinationHarness{
 		Modes:    []connectors.Mode{connectors.Append},
 		Once:     connectortest.ByID,
 		Records:  records,
+		Bulk:     25 * records,
+		Memory:   5, // the stand-in holds what it is sent
 		AnyBytes: true,
 		Canary:   key.canary,
 		Leaves: []goleak.Option{

@@ -90,7 +90,7 @@ func TestCodesHaveKinds(t *testing.T) {
 // A record that the topic's schema refuses is found and rejected, and no other.
 func TestSchemaRejectsTheRecord(t *testing.T) {
 	t.Parallel()
-	server := pubsubtest.New(t, pubsubtest.Options{})
+	server := pubsubtest.New(t, pubsubtest.Options{Returned: returned})
 	server.CreateTopic(t, path("typed"), func(data []byte) bool { return !bytes.Contains(data, []byte("wrong")) })
 	for _, unordered := range []bool{true, false} {
 		b := batch(200, 10)
@@ -200,7 +200,7 @@ func TestConcurrencyBoundsRequests(t *testing.T) {
 // Topics by template: what a name can't have is percent-encoded, what can't be a name rejects the record.
 func TestTopicByTemplate(t *testing.T) {
 	t.Parallel()
-	server := pubsubtest.New(t, pubsubtest.Options{})
+	server := pubsubtest.New(t, pubsubtest.Options{Returned: returned})
 	for _, name := range []string{"t-i-orders", "t-i-line%20items", "t-i-gr%C3%B6%C3%9Fe"} {
 		server.CreateTopic(t, path(name), nil)
 	}
@@ -235,7 +235,7 @@ func TestCheck(t *testing.T) {
 		server.CreateTopic(t, path(encode(topic)), nil)
 		server.Deny(path(encode(topic)), rights...)
 	}
-	bare := pubsubtest.New(t, pubsubtest.Options{Emulator: true})
+	bare := pubsubtest.New(t, pubsubtest.Options{Emulator: true, Returned: returned})
 	bare.CreateTopic(t, path("changes"), nil)
 	for name, c := range map[string]struct {
 		addr, topic string
@@ -298,7 +298,7 @@ func TestAmbientCredentials(t *testing.T) {
 	wantError(t, err, connectors.Invalid, "operator's connection")
 
 	cert, trust := certificate(t)
-	server := pubsubtest.New(t, pubsubtest.Options{Certificate: cert, Authorize: func(header string) error {
+	server := pubsubtest.New(t, pubsubtest.Options{Certificate: cert, Returned: returned, Authorize: func(header string) error {
 		if header != "Bearer of-the-machine" {
 			return errors.New("another token")
 		}

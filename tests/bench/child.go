@@ -31,6 +31,7 @@ type task struct {
 	Engine   *engineTask   `json:"engine,omitempty"`
 	Temporal *temporalTask `json:"temporal,omitempty"`
 	Floor    *floorTask    `json:"floor,omitempty"`
+	Reader   *readerTask   `json:"reader,omitempty"`
 }
 
 // greeting is the line that a child prints when it is ready.

@@ -35,7 +35,9 @@ func (r row) judged() row {
 	switch {
 	case !r.Less:
 		r.Ratio = r.Engine / r.Floor
-		r.Reached = new(r.Ratio >= r.Goal)
+		if r.Goal > 0 {
+			r.Reached = new(r.Ratio >= r.Goal)
+		}
 	case r.Floor > 0:
 		r.Ratio = r.Floor / r.Engine
 		if r.Goal > 0 {

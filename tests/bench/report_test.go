@@ -20,6 +20,7 @@ func TestRowsAreJudged(t *testing.T) {
 		"share missed":    {row{Floor: 100, Engine: 79, Goal: 0.8}, 0.79, new(false)},
 		"latency reached": {row{Floor: 3, Engine: 60, Goal: 60, Less: true}, 0.05, new(true)},
 		"latency missed":  {row{Floor: 3, Engine: 75, Goal: 60, Less: true}, 0.04, new(false)},
+		"share, no goal":  {row{Floor: 4, Engine: 1}, 0.25, nil},
 		"no goal":         {row{Floor: 1, Engine: 4, Less: true}, 0.25, nil},
 		"only a goal":     {row{Engine: 399, Goal: 199, Less: true}, 0.5, new(false)},
 		"nothing wanted":  {row{Engine: 0, Less: true}, 1, new(true)},

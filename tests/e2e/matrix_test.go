@@ -236,7 +236,7 @@ func duckdbPlace(s *stack.Stack) place {
 }
 
 func bigqueryPlace(t *testing.T) place {
-	server := bigquerytest.New(t, &bigquerytest.Returned{})
+	server := bigquerytest.New(t, nil)
 	return place{name: "bigquery", connector: "bigquery", settings: map[string]any{"dataset": bigquerytest.Dataset, "table": "hooks", "json": "string"},
 		connection: bigquery.Connection{Key: server.Key(server.REST), Endpoint: "http://" + server.REST, WriteEndpoint: "http://" + server.Write},
 		arrived: func(t *testing.T) tally {
@@ -396,7 +396,7 @@ func pubsubPlace(t *testing.T) place {
 }
 
 func eventbridgePlace(t *testing.T) place {
-	server := eventbridgetest.New(t, "id", "secret")
+	server := eventbridgetest.New(t, "id", "secret", nil)
 	server.CreateBus("changes")
 	return place{name: "eventbridge", connector: "eventbridge", settings: map[string]any{"bus": "changes"}, again: anything,
 		connection: eventbridge.Connection{Region: eventbridgetest.Region, Credentials: amazon.Credentials{AccessKeyID: "id", SecretAccessKey: "secret"}, Endpoint: server.URL},

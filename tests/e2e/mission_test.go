@@ -54,7 +54,7 @@ const (
 func startMission(t *testing.T) *mission {
 	m := &mission{
 		Stack: stack.Start(t, func(s *stack.Setup) { s.PublicURL = missionURL }), t: t,
-		warehouse: bigquerytest.New(t, &bigquerytest.Returned{}), app: hubspottest.New(hubspottest.Options{}),
+		warehouse: bigquerytest.New(t, nil), app: hubspottest.New(hubspottest.Options{}),
 	}
 	vendor := httptest.NewServer(m.app)
 	t.Cleanup(vendor.Close)

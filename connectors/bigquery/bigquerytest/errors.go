@@ -3,45 +3,20 @@ package bigquerytest
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
-	"sync"
+	"slices"
 
 	"cloud.google.com/go/bigquery/storage/apiv1/storagepb"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+
+	"tributary/connectors/connectortest/documented"
 )
 
-// Returned counts the errors that servers returned.
-type Returned struct {
-	mu    sync.Mutex
-	count map[string]int
-}
-
-func (r *Returned) add(name string) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.count == nil {
-		r.count = make(map[string]int)
-	}
-	r.count[name]++
-}
-
-// Missing lists the documented errors that were never returned.
-func (r *Returned) Missing() []string {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	var missing []string
-	for name := range restErrors {
-		if r.count[name] == 0 {
-			missing = append(missing, name)
-		}
-	}
-	for name := range writeErrors {
-		if r.count[name] == 0 {
-			missing = append(missing, name)
-		}
-	}
-	return missing
+// Documented are the errors that a server may return, to be given to New and looked at when all tests have run.
+func Documented() *documented.Errors {
+	return documented.New(slices.Concat(slices.Collect(maps.Keys(restErrors)), slices.Collect(maps.Keys(writeErrors)))...)
 }
 
 // restErrors are the reasons that the server answers with, and their status: https://cloud.google.com/bigquery/docs/error-messages#errortable
@@ -77,7 +52,7 @@ func (f *failure) proto() map[string]any {
 }
 
 func (s *Server) refuse(w http.ResponseWriter, f *failure) {
-	s.returned.add(f.reason)
+	s.returned.Return(f.reason)
 	code := restErrors[f.reason]
 	if code == 0 || code == http.StatusOK { // "stopped" is what jobs say of themselves
 		code = http.StatusBadRequest
@@ -89,7 +64,7 @@ func (s *Server) refuse(w http.ResponseWriter, f *failure) {
 
 // refusal is an error of the Storage Write API.
 func (s *Server) refusal(name, entity, format string, args ...any) *status.Status {
-	s.returned.add(name)
+	s.returned.Return(name)
 	st := status.New(writeErrors[name], fmt.Sprintf(format, args...)+" Entity: "+entity)
 	if code, ok := storagepb.StorageError_StorageErrorCode_value[name]; ok {
 		st, _ = st.WithDetails(&storagepb.StorageError{Code: storagepb.StorageError_StorageErrorCode(code), Entity: entity, ErrorMessage: name})

@@ -26,6 +26,8 @@ import (
 	_ "github.com/duckdb/duckdb-go/v2" // the engine
 	rest "google.golang.org/api/bigquery/v2"
 	"google.golang.org/grpc"
+
+	"tributary/connectors/connectortest/documented"
 )
 
 // Names of what a server has.
@@ -40,7 +42,7 @@ type Server struct {
 	// REST and Write are the addresses of the two APIs.
 	REST, Write string
 	key         *rsa.PrivateKey
-	returned    *Returned
+	returned    *documented.Errors
 
 	mu      sync.Mutex // one thing at a time
 	db      *sql.Conn
@@ -73,7 +75,7 @@ const (
 )
 
 // New starts a server that ends with the test.
-func New(t testing.TB, returned *Returned) *Server {
+func New(t testing.TB, returned *documented.Errors) *Server {
 	t.Helper()
 	s := &Server{returned: returned, token: "token", denied: make(map[string]bool), tables: make(map[string]*stored), streams: make(map[string]*stream), jobs: make(map[string]*job)}
 	var err error

@@ -218,7 +218,7 @@ func (w *writer) append(ctx context.Context, name string, schema *descriptorpb.D
 		}
 	}
 	if bad != nil { // https://cloud.google.com/bigquery/docs/write-api-best-practices: no row of the request is written
-		s.returned.add("FIELDS_ERROR")
+		s.returned.Return("FIELDS_ERROR")
 		return &storagepb.AppendRowsResponse{RowErrors: bad, Response: &storagepb.AppendRowsResponse_Error{Error: status.New(codes.InvalidArgument, "Errors found while processing rows. Please refer to the row_errors field for details.").Proto()}}, nil
 	}
 	if err := s.store(t, values); err != nil {

@@ -82,6 +82,7 @@ func (s *Server) putEvents(body []byte) (*putResult, *failure) {
 			code, message = s.entry(e), "as the test asked"
 		}
 		if code != "" {
+			s.returned.Return("entry " + code)
 			out.FailedEntryCount++
 			out.Entries = append(out.Entries, result{ErrorCode: code, ErrorMessage: message})
 			continue

@@ -18,6 +18,7 @@ import (
 	"github.com/johannesboyne/gofakes3/backend/s3mem"
 
 	"tributary/connectors/amazon/amazontest"
+	"tributary/connectors/connectortest/documented"
 )
 
 // Region is where the server is, Account whose it is.
@@ -47,6 +48,18 @@ var RequestErrors = map[string]int{
 	"": 413,
 }
 
+// Documented are the errors that a server may return, to be given to New and looked at when all tests have run: "request" or "entry", and the code.
+func Documented() *documented.Errors {
+	var names []string
+	for code := range RequestErrors {
+		names = append(names, "request "+code)
+	}
+	for _, code := range EntryErrors {
+		names = append(names, "entry "+code)
+	}
+	return documented.New(names...)
+}
+
 // Event is an event on a bus.
 type Event struct {
 	Bus, Source, DetailType, Detail string
@@ -56,8 +69,9 @@ type Event struct {
 // Server is a running server.
 type Server struct {
 	*amazontest.Keys
-	URL     string
-	buckets *s3mem.Backend
+	URL      string
+	buckets  *s3mem.Backend
+	returned *documented.Errors
 
 	mu       sync.Mutex
 	buses    map[string]bool
@@ -70,11 +84,12 @@ type Server struct {
 	requests int
 }
 
-// New starts a server that ends with the test. It knows one access key, and has the bus default.
-func New(t testing.TB, keyID, secret string) *Server {
+// New starts a server that ends with the test. It knows one access key, and has the bus default. It counts the errors that it returns, unless returned
+// is nil.
+func New(t testing.TB, keyID, secret string, returned *documented.Errors) *Server {
 	t.Helper()
 	s := &Server{
-		Keys: amazontest.NewKeys(keyID, secret, "events", "sts", "s3"), buckets: s3mem.New(),
+		Keys: amazontest.NewKeys(keyID, secret, "events", "sts", "s3"), returned: returned, buckets: s3mem.New(),
 		buses: map[string]bool{"default": true}, denied: make(map[string]bool), maxBytes: 1 << 20,
 	}
 	store := gofakes3.New(s.buckets, gofakes3.WithLogger(gofakes3.DiscardLog())).Server()
@@ -187,35 +202,36 @@ type failure struct{ code, message string }
 
 func (s *Server) serve(w http.ResponseWriter, r *http.Request, body []byte, code string) {
 	if code != "" {
-		answer(w, nil, &failure{code, "said by the signature's verification"})
+		s.answer(w, nil, &failure{code, "said by the signature's verification"})
 		return
 	}
 	operation, _ := strings.CutPrefix(r.Header.Get("X-Amz-Target"), "AWSEvents.")
 	if r.Method != http.MethodPost || r.URL.Path != "/" || r.Header.Get("Content-Type") != "application/x-amz-json-1.1" {
-		answer(w, nil, &failure{"UnknownOperationException", ""})
+		s.answer(w, nil, &failure{"UnknownOperationException", ""})
 		return
 	}
 	if s.isDenied("events:" + operation) {
-		answer(w, nil, &failure{"AccessDeniedException", "User is not authorized to perform: events:" + operation})
+		s.answer(w, nil, &failure{"AccessDeniedException", "User is not authorized to perform: events:" + operation})
 		return
 	}
 	switch operation {
 	case "PutEvents":
 		out, failed := s.putEvents(body)
-		answer(w, out, failed)
+		s.answer(w, out, failed)
 	case "DescribeEventBus":
 		out, failed := s.describeEventBus(body)
-		answer(w, out, failed)
+		s.answer(w, out, failed)
 	default:
-		answer(w, nil, &failure{"UnknownOperationException", ""})
+		s.answer(w, nil, &failure{"UnknownOperationException", ""})
 	}
 }
 
 // answer writes a result or a failure, whose code stands in __type.
-func answer(w http.ResponseWriter, out any, failed *failure) {
+func (s *Server) answer(w http.ResponseWriter, out any, failed *failure) {
 	w.Header().Set("Content-Type", "application/x-amz-json-1.1")
 	status := http.StatusOK
 	if failed != nil {
+		s.returned.Return("request " + failed.code)
 		status = RequestErrors[failed.code]
 		if failed.code == "" {
 			w.WriteHeader(status)

@@ -1,6 +1,7 @@
 package netsuitetest
 
 import (
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -37,18 +38,37 @@ func (s *Server) Exec(t testing.TB, statement string, args ...any) {
 // AddCustomers adds customers that changed one after the other, a second apart; the last one now.
 func (s *Server) AddCustomers(t testing.TB, n int) {
 	t.Helper()
-	for i := range n {
-		s.Put(t, "customer", int64(i+1), s.Now().Add(time.Duration(i+1-n)*time.Second))
+	if err := s.FillCustomers(n); err != nil {
+		t.Fatal(err)
 	}
 }
+
+// FillCustomers does what AddCustomers does, in one transaction.
+func (s *Server) FillCustomers(n int) error {
+	now := s.Now()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	tx, err := s.db.Begin()
+	if err != nil {
+		return err
+	}
+	for i := range n {
+		if _, err := tx.Exec(putCustomer, i+1, s.wall(now.Add(time.Duration(i+1-n)*time.Second))); err != nil {
+			return errors.Join(err, tx.Rollback())
+		}
+	}
+	return tx.Commit()
+}
+
+const putCustomer = `INSERT INTO customer VALUES (?1, 'Café <1> ' || ?1, 'a@example.com', 'F', '1.50', ?2)
+	ON CONFLICT DO UPDATE SET lastmodifieddate = ?2`
 
 // Put adds a row to a table, or changes the one with its ID, at a time.
 func (s *Server) Put(t testing.TB, table string, id int64, at time.Time) {
 	t.Helper()
 	switch table {
 	case "customer":
-		s.Exec(t, `INSERT INTO customer VALUES (?1, 'Café <1> ' || ?1, 'a@example.com', 'F', '1.50', ?2)
-			ON CONFLICT DO UPDATE SET lastmodifieddate = ?2`, id, s.wall(at))
+		s.Exec(t, putCustomer, id, s.wall(at))
 	case "transaction":
 		s.Exec(t, `INSERT INTO "transaction" VALUES (?1, 'SO' || ?1, 'SalesOrd', 7, '10.00', ?2)
 			ON CONFLICT DO UPDATE SET lastmodifieddate = ?2`, id, s.wall(at))

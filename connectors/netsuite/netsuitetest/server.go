@@ -50,6 +50,8 @@ type Server struct {
 	// Zone is the time zone of the user whose credentials are used.
 	Zone *time.Location
 
+	http *httptest.Server
+
 	mu       sync.Mutex
 	db       *sql.DB
 	now      time.Time
@@ -64,29 +66,44 @@ type Server struct {
 	entered  func()
 }
 
-// New starts an account in which it is noon of 1 March 2026, UTC.
+// New starts an account that ends with the test. It is noon of 1 March 2026 in it, UTC.
 func New(t testing.TB) *Server {
 	t.Helper()
-	zone, err := time.LoadLocation("America/Los_Angeles")
+	s, err := Start()
 	if err != nil {
 		t.Fatal(err)
+	}
+	t.Cleanup(s.Close)
+	return s
+}
+
+// Start starts an account in which it is noon of 1 March 2026, UTC. Who calls it closes it.
+func Start() (*Server, error) {
+	zone, err := time.LoadLocation("America/Los_Angeles")
+	if err != nil {
+		return nil, err
 	}
 	s := &Server{
 		Concurrent: 5, Zone: zone, now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC), keys: map[string]crypto.PublicKey{},
 		tokens: map[string]time.Time{}, nonces: map[string]bool{}, hidden: map[string]bool{},
 	}
 	if s.db, err = sql.Open("sqlite", ":memory:"); err != nil {
-		t.Fatal(err)
+		return nil, err
 	}
 	s.db.SetMaxOpenConns(1) // each connection to :memory: is a database of its own
-	t.Cleanup(func() { s.db.Close() })
 	if _, err := s.db.Exec(schema); err != nil {
-		t.Fatal(err)
+		s.db.Close()
+		return nil, err
 	}
-	server := httptest.NewServer(s)
-	t.Cleanup(server.Close)
-	s.URL = server.URL
-	return s
+	s.http = httptest.NewServer(s)
+	s.URL = s.http.URL
+	return s, nil
+}
+
+// Close ends it.
+func (s *Server) Close() {
+	s.http.Close()
+	s.db.Close()
 }
 
 // Now is the account's clock.

@@ -19,6 +19,8 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
+
+	"tributary/connectors/connectortest/documented"
 )
 
 // Limits of https://cloud.google.com/pubsub/quotas#resource_limits: of a publish request in bytes and messages, of a message in
@@ -40,6 +42,15 @@ var Errors = []codes.Code{
 	codes.Aborted, codes.Unimplemented, codes.OutOfRange, codes.DataLoss, codes.AlreadyExists,
 }
 
+// Documented are the errors that a server may return, to be given to New and looked at when all tests have run.
+func Documented() *documented.Errors {
+	names := make([]string, len(Errors))
+	for i, code := range Errors {
+		names[i] = code.String()
+	}
+	return documented.New(names...)
+}
+
 // Options make a server stricter. The zero value speaks in the clear and asks nobody who he is, as the emulator does.
 type Options struct {
 	// Certificate makes it speak TLS.
@@ -48,6 +59,8 @@ type Options struct {
 	Authorize func(header string) error
 	// Emulator has no IAM: https://cloud.google.com/pubsub/docs/emulator#limitations
 	Emulator bool
+	// Returned counts the errors that it returns; nil = nobody counts them.
+	Returned *documented.Errors
 }
 
 // Server is a running server. Addr is its host:port.
@@ -73,7 +86,7 @@ func New(t testing.TB, o Options) *Server {
 		t.Fatal(err)
 	}
 	s.Addr = listener.Addr().String()
-	options := []grpc.ServerOption{grpc.UnaryInterceptor(s.intercept), grpc.MaxRecvMsgSize(2 * maxRequest)}
+	options := []grpc.ServerOption{grpc.UnaryInterceptor(s.counted), grpc.MaxRecvMsgSize(2 * maxRequest)}
 	if o.Certificate != nil {
 		options = append(options, grpc.Creds(credentials.NewServerTLSFromCert(o.Certificate)))
 	}
@@ -148,6 +161,15 @@ func (s *Server) Requests() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.requests
+}
+
+// counted counts the errors that intercept answers with.
+func (s *Server) counted(ctx context.Context, req any, info *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (any, error) {
+	answer, err := s.intercept(ctx, req, info, handle)
+	if err != nil {
+		s.options.Returned.Return(status.Code(err).String())
+	}
+	return answer, err
 }
 
 func (s *Server) intercept(ctx context.Context, req any, _ *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (any, error) {
