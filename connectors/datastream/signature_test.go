@@ -78,11 +78,15 @@ func TestSignaturesVerify(t *testing.T) {
 		if err := hook.Verify(p.body, p.header); err != nil {
 			t.Errorf("%q: Standard Webhooks: %v", p.body, err)
 		}
+		other := "00"
+		if strings.HasPrefix(signature, other) {
+			other = "01"
+		}
 		for name, err := range map[string]error{
 			"body":      Verify(public[0].PEM, "POST", e.URL+p.path, append([]byte("x"), p.body...), signature),
 			"method":    Verify(public[0].PEM, "PUT", e.URL+p.path, p.body, signature),
 			"URL":       Verify(public[0].PEM, "POST", e.URL+"/hook", p.body, signature),
-			"signature": Verify(public[0].PEM, "POST", e.URL+p.path, p.body, "00"+signature[2:]),
+			"signature": Verify(public[0].PEM, "POST", e.URL+p.path, p.body, other+signature[2:]),
 			"no hex":    Verify(public[0].PEM, "POST", e.URL+p.path, p.body, "zz"),
 			"none":      Verify(public[0].PEM, "POST", e.URL+p.path, p.body, ""),
 		} {
