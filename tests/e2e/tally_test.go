@@ -47,13 +47,19 @@ func (a tally) with(b tally) tally {
 // rowsOf reads what arrived in a table: in column id the name of each row's thing.
 func rowsOf(t *testing.T, dsn, table, id string) tally {
 	t.Helper()
+	return rowsAs(t, dsn, table, id, "data::text")
+}
+
+// rowsAs reads as rowsOf does; text is an expression for the payload.
+func rowsAs(t *testing.T, dsn, table, id, text string) tally {
+	t.Helper()
 	ctx := context.Background()
 	c, err := pgx.Connect(ctx, dsn)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer c.Close(ctx)
-	rows, err := c.Query(ctx, "SELECT "+id+", sha256(convert_to(data::text, 'UTF8')) FROM "+pgx.Identifier{table}.Sanitize())
+	rows, err := c.Query(ctx, "SELECT "+id+", sha256(convert_to("+text+", 'UTF8')) FROM "+pgx.Identifier{table}.Sanitize())
 	out := tally{}
 	var name string
 	var sum []byte
