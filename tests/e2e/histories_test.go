@@ -175,7 +175,9 @@ destinations:
 	}
 
 	define("continued", "")
-	continued := s.Install("continued", "u1", timing)
+	short := timing
+	short.Events = 30
+	continued := s.Install("continued", "u1", short)
 	send(t, continued, "continued", 150)
 	st := s.Await(continued.ID, time.Minute, "continued", stack.Settled(150))
 	if st.Runs < 2 {
