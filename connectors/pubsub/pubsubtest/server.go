@@ -4,6 +4,7 @@ package pubsubtest
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"net"
 	"sync"
 	"testing"
@@ -100,7 +101,7 @@ func New(t testing.TB, o Options) *Server {
 	go func() { done <- server.Serve(listener) }()
 	t.Cleanup(func() {
 		server.Stop()
-		if err := <-done; err != nil {
+		if err := <-done; err != nil && !errors.Is(err, grpc.ErrServerStopped) { // it was stopped before it served
 			t.Error(err)
 		}
 		if err := s.fake.Close(); err != nil {
