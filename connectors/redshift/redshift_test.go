@@ -206,6 +206,8 @@ func TestDestination(t *testing.T) {
 	connectortest.TestDestination(t, connectortest.DestinationHarness{
 		Modes:   []connectors.Mode{connectors.Append, connectors.ModeUpsert},
 		Records: 4_000,
+		Bulk:    10_000,
+		Memory:  8, // the stand-in holds the files and what it copies of them
 		Refuses: func(data []byte) bool { return len(data) > 65_535 },
 		Canary:  canary,
 		Leaves: []goleak.Option{ // a proxy that is stopped while it has bytes in hand never lets go of them
