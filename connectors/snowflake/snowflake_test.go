@@ -226,7 +226,7 @@ func failing() map[string]connectortest.FailingDestination {
 func suite(t *testing.T, settings snowflake.Settings, columns bool, failing map[string]connectortest.FailingDestination) {
 	connectortest.TestDestination(t, connectortest.DestinationHarness{
 		Modes: []connectors.Mode{connectors.Append, connectors.ModeUpsert}, Once: connectortest.ByLedger, Canary: canary, Failing: failing,
-		Bulk: 20_000, Memory: 8, // the stand-in runs what it is told in this process
+		Bulk: 20_000, Memory: 80, // the stand-in runs DuckDB in this process, whose buffers take more than these batches
 		Leaves: []goleak.Option{ // a proxy that is stopped while it has bytes in hand never lets go of them
 			goleak.IgnoreAnyFunction("github.com/Shopify/toxiproxy/v2/stream.(*ChanWriter).Write"),
 			goleak.IgnoreAnyFunction("github.com/Shopify/toxiproxy/v2/toxics.(*ToxicStub).Run"),
