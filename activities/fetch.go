@@ -23,6 +23,9 @@ const (
 	pageTimeout = 60 * time.Second
 )
 
+// builders keeps the memory that segments are built in from one chunk to the next.
+var builders = sync.Pool{New: func() any { return segment.NewBuilder() }}
+
 // fetching is a chunk under way.
 type fetching struct {
 	meter
@@ -58,7 +61,7 @@ type tally struct {
 // Fetch reads pages of a stream up to a budget and seals their records into segments. What is sealed is never lost: an
 // error after progress returns the progress, and a killed attempt's heartbeat hands it to the next.
 func (a *Activities) Fetch(ctx context.Context, in FetchInput) (FetchOutput, error) {
-	f := &fetching{meter: meter{a: a, holder: in.Ledger + "/" + in.Stream}, in: in, builder: segment.NewBuilder()}
+	f := &fetching{meter: meter{a: a, holder: in.Ledger + "/" + in.Stream}, in: in, builder: builders.Get().(*segment.Builder)}
 	if activity.HasHeartbeatDetails(ctx) {
 		if err := activity.GetHeartbeatDetails(ctx, &f.out); err != nil {
 			f.out = FetchOutput{}
@@ -67,6 +70,10 @@ func (a *Activities) Fetch(ctx context.Context, in FetchInput) (FetchOutput, err
 	stop := pulse(ctx, func() any { return f.progress() })
 	defer stop()
 	err := f.run(ctx)
+	if err == nil { // else a store that gave up may still read it
+		f.builder.Reset()
+		builders.Put(f.builder)
+	}
 	out := f.progress()
 	out.Prepares = f.prepares && err != nil
 	out.Failure = NewFailure("fetch "+in.Stream, err)
@@ -131,7 +138,9 @@ func (f *fetching) run(ctx context.Context) (err error) {
 			next = f.ask(ctx, source)
 		}
 		f.take(page)
-		if f.builder.Bytes() >= segmentBytes || f.builder.Len() >= segmentRecords {
+		// While the chunk's last page is read is the time to seal what came before it, rather than after it, when the app would wait.
+		last := next != nil && !f.room(len(page.Records), size)
+		if last || f.builder.Bytes() >= segmentBytes || f.builder.Len() >= segmentRecords {
 			if err := f.seal(ctx); err != nil {
 				return err
 			}

@@ -133,7 +133,8 @@ func (t floorTask) upsert(ctx context.Context, conn *pgx.Conn, records []connect
 	defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }()
 	_, err = tx.CopyFrom(ctx, pgx.Identifier{"stage"}, rowColumns[1:], pgx.CopyFromSlice(len(records), func(i int) ([]any, error) {
 		r := &records[i]
-		return []any{r.Stream, r.ID, r.Key, string(r.Op), r.Version, r.OccurredAt, r.ReceivedAt, r.Ordinal, r.Data}, nil
+		id := connectors.RecordID(r.Stream, r.Key, r.Version, r.Data)
+		return []any{r.Stream, id, r.Key, string(r.Op), r.Version, r.OccurredAt, r.ReceivedAt, r.Ordinal, r.Data}, nil
 	}))
 	if err != nil {
 		return fmt.Errorf("copy: %w", err)

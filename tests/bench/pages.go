@@ -11,7 +11,8 @@ import (
 )
 
 // pages is a source without a network: an app with a given number of objects, read page by page. It makes a page as
-// JSON and splits it by scanning, as a connector does with an answer; the floor reads the very same.
+// JSON and splits it by scanning, as a connector does with an answer; the floor reads the very same. Its records have no ID: whoever
+// reads them makes it of what they hold.
 type pages struct{ set pageSettings }
 
 type pageSettings struct {
@@ -69,15 +70,16 @@ func (p *pages) Fetch(ctx context.Context, req connectors.FetchRequest) (connect
 			return connectors.Page{}, connectors.Errorf(connectors.CursorExpired, "fetch", "the cursor is no number")
 		}
 	}
+	answered := time.After(time.Duration(p.set.Delay) * time.Millisecond)
+	next := min(first+p.set.Page, p.set.Records)
+	body := render(first, next) // the app's own work is in the time that it takes
 	if p.set.Delay > 0 {
 		select {
-		case <-time.After(time.Duration(p.set.Delay) * time.Millisecond):
+		case <-answered:
 		case <-ctx.Done():
 			return connectors.Page{}, connectors.AsError("fetch", ctx.Err())
 		}
 	}
-	next := min(first+p.set.Page, p.set.Records)
-	body := render(first, next)
 	page := connectors.Page{Cursor: strconv.AppendInt(nil, int64(next), 10), More: next < p.set.Records, Records: make([]connectors.Record, 0, next-first)}
 	gjson.GetBytes(body, pagesStream).ForEach(func(_, item gjson.Result) bool {
 		changed := item.Get("changed").Int()
@@ -85,7 +87,6 @@ func (p *pages) Fetch(ctx context.Context, req connectors.FetchRequest) (connect
 			Stream: pagesStream, Key: item.Get("id").Str, Op: connectors.Upsert, Version: changed,
 			OccurredAt: time.UnixMicro(changed), Data: body[item.Index : item.Index+len(item.Raw)],
 		}
-		r.ID = connectors.RecordID(r.Stream, r.Key, r.Version, r.Data)
 		page.Records = append(page.Records, r)
 		return true
 	})
