@@ -55,6 +55,8 @@ type fullStatus struct {
 	Integration string `json:"integration"`
 	User        string `json:"user"`
 	UI          string `json:"ui,omitempty"`
+	// Held is how many records each lane's quarantine holds now; a lane's quarantined count is of all that ever went there.
+	Held map[string]int64 `json:"held"`
 }
 
 func (a *app) runStatus(ctx context.Context, id string, watch bool, every time.Duration) error {
@@ -81,7 +83,11 @@ func (s *session) fullStatus(ctx context.Context, inst catalog.Installation) (fu
 	ctx, cancel := context.WithTimeout(ctx, answerTime)
 	defer cancel()
 	st, err := s.Status(ctx, s.client, inst.ID, "")
-	return fullStatus{Status: st, Integration: inst.Integration, User: inst.User, UI: s.uiURL(inst.ID, "")}, explain(inst.ID, err)
+	if err != nil {
+		return fullStatus{}, explain(inst.ID, err)
+	}
+	held, err := s.Catalog.CountQuarantined(ctx, st.Epoch)
+	return fullStatus{Status: st, Integration: inst.Integration, User: inst.User, UI: s.uiURL(inst.ID, ""), Held: held}, err
 }
 
 // watchStatus refreshes a block on a terminal; elsewhere it writes each change, as text or as a JSON object a line.
@@ -144,10 +150,10 @@ func writeStatus(w io.Writer, st fullStatus, width int) {
 		fmt.Fprintf(w, ", %s signals that could not be read", terminal.Count(st.Undecodable))
 	}
 	fmt.Fprint(w, "\n\n")
-	lanes := terminal.NewTable("DESTINATION", ">DELIVERED", ">BEHIND", ">QUARANTINED", "LAST", "STATE")
+	lanes := terminal.NewTable("DESTINATION", ">DELIVERED", ">BEHIND", ">IN QUARANTINE", "LAST", "STATE")
 	lanes.Width = width
 	for _, l := range st.Lanes {
-		lanes.Row(l.Name, terminal.Count(l.Delivered), terminal.Count(l.Lag), terminal.Count(l.Quarantined), ago(l.DeliveredAt),
+		lanes.Row(l.Name, terminal.Count(l.Delivered), terminal.Count(l.Lag), terminal.Count(st.Held[l.Name]), ago(l.DeliveredAt),
 			troubleState(l.Stopped, l.Failures, l.Failure, l.RetryAt))
 	}
 	lanes.Write(w, "")

@@ -49,6 +49,8 @@ type uninstalled struct {
 	// Gone says that the workflow had ended before, and only the catalog was tidied up.
 	Gone    bool               `json:"gone,omitempty"`
 	Summary *workflows.Summary `json:"summary,omitempty"`
+	// Held is how many records each lane's quarantine holds.
+	Held map[string]int64 `json:"held,omitempty"`
 }
 
 func (a *app) runUninstall(ctx context.Context, id string, async bool, timeout time.Duration) error {
@@ -94,7 +96,10 @@ func (a *app) runUninstall(ctx context.Context, id string, async bool, timeout t
 	case err != nil:
 		return explain(id, err)
 	}
-	return a.print(out, func(w io.Writer) { writeSummary(w, id, out.Summary) })
+	if out.Held, err = s.Catalog.CountQuarantined(ctx, inst.Epoch); err != nil {
+		return fmt.Errorf("%s is uninstalled: %w", id, err)
+	}
+	return a.print(out, func(w io.Writer) { writeSummary(w, id, out.Summary, out.Held) })
 }
 
 // tellClosing says now and then what is still to deliver.
@@ -121,11 +126,11 @@ func (a *app) tellClosing(ctx context.Context, s *session, id string, done <-cha
 	}
 }
 
-func writeSummary(w io.Writer, id string, sum *workflows.Summary) {
+func writeSummary(w io.Writer, id string, sum *workflows.Summary, held map[string]int64) {
 	fmt.Fprintf(w, "Uninstalled %s. It received %s records.\n", id, terminal.Count(sum.Received))
 	for _, lane := range slices.Sorted(maps.Keys(sum.Delivered)) {
 		fmt.Fprintf(w, "  %s: %s delivered", lane, terminal.Count(sum.Delivered[lane]))
-		if n := sum.Quarantined[lane]; n > 0 {
+		if n := held[lane]; n > 0 {
 			fmt.Fprintf(w, ", %s in quarantine (starter quarantine list %s --lane %s)", terminal.Count(n), id, lane)
 		}
 		fmt.Fprintln(w)

@@ -41,7 +41,11 @@ func (r *run) uninstall() {
 	case !c.Marked:
 		r.closeStep(activities.EndName, activities.EndInput{Target: r.target(r.plan.Revision), Note: c.note()}, "the catalog still lists the installation", func() { c.Marked = true })
 	case !c.Unsubscribed && (r.plan.Receives() || r.state.Hooks.registered()):
-		r.closeStep(activities.UnsubscribeName, activities.SubscribeInput{Target: r.target(r.plan.Revision), Streams: r.plan.Streams}, "webhooks may be left in the app", func() { c.Unsubscribed = true })
+		left := "webhooks may be left in the app"
+		if r.state.Hooks.CheckedAt.IsZero() {
+			left = "" // the install failed before it asked for any
+		}
+		r.closeStep(activities.UnsubscribeName, activities.SubscribeInput{Target: r.target(r.plan.Revision), Streams: r.plan.Streams}, left, func() { c.Unsubscribed = true })
 	default:
 		if c.Rest.IsZero() {
 			c.Rest = r.now()
@@ -58,6 +62,7 @@ func (c *Closing) note() string {
 }
 
 // closeStep tries one step until it succeeds, no more tries are of use or its time is over; in any case the next step follows.
+// What a step that failed has left is said, unless that is nothing.
 func (r *run) closeStep(name string, input any, left string, done func()) {
 	c := r.state.Closing
 	if c.waits(r.now()) {
@@ -82,7 +87,9 @@ func (r *run) closeStep(name string, input any, left string, done func()) {
 			if r.retry(&c.Trouble, out.Failure); !out.Failure.Kind.Stops() && c.RetryAt.Before(end) {
 				return
 			}
-			c.Left = append(c.Left, left+": "+c.Failure.Message)
+			if left != "" {
+				c.Left = append(c.Left, left+": "+c.Failure.Message)
+			}
 		}
 		c.Step, c.Trouble = time.Time{}, Trouble{}
 		done()

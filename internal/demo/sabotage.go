@@ -44,8 +44,8 @@ func sabotaged(how Sabotage) (*connectors.Registry, *duckdb.Files, error) {
 			lied := new(atomic.Bool)
 			d.OpenDestination = func(c connectors.Config) (connectors.Destination, error) {
 				real, err := open(c)
-				if err != nil {
-					return nil, err
+				if err != nil || c.Mode != connectors.Append { // an upsert would make one of what is double
+					return real, err
 				}
 				return &liar{Destination: real, how: how, lied: lied}, nil
 			}

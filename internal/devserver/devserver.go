@@ -86,25 +86,22 @@ func Start(ctx context.Context, o Options) (_ *Server, err error) {
 			return nil, fmt.Errorf("temporal: %w", err)
 		}
 	}
-	a, err := addresses(o)
-	if err != nil {
-		return nil, fmt.Errorf("temporal: %w", err)
-	}
-	s.frontend = a.reach(primitives.FrontendService)
 	database, err := prepare(o)
 	if err != nil {
 		return nil, fmt.Errorf("temporal: database: %w", err)
 	}
 	log := newLogger(o.Logger, &s.level)
-	if s.temporal, err = temporal.NewServer(
-		temporal.WithConfig(configure(a, database)),
-		temporal.ForServices(temporal.DefaultServices),
-		temporal.WithStaticHosts(a.hosts()),
-		temporal.WithDynamicConfigClient(settings()),
-		temporal.WithLogger(log),
-	); err != nil {
-		return nil, fmt.Errorf("temporal: %w", err)
+	var a address
+	for attempt := 1; s.temporal == nil; attempt++ {
+		if a, err = addresses(o); err != nil {
+			return nil, fmt.Errorf("temporal: %w", err)
+		}
+		s.temporal, err = build(a, database, log)
+		if err != nil && (attempt == attempts || !errors.As(err, new(fatal))) {
+			return nil, fmt.Errorf("temporal: %w", err)
+		}
 	}
+	s.frontend = a.reach(primitives.FrontendService)
 	if err := s.temporal.Start(); err != nil {
 		return nil, fmt.Errorf("temporal: start: %w", err)
 	}
@@ -118,6 +115,29 @@ func Start(ctx context.Context, o Options) (_ *Server, err error) {
 	}
 	s.level.Set(running)
 	return s, nil
+}
+
+// attempts to find free ports: one may be taken between its being found and its use.
+const attempts = 5
+
+// build makes the server, which listens from then on. What the server would end the process for is an error, a fatal.
+func build(a address, database *config.SQL, log logger) (_ temporal.Server, err error) {
+	defer func() {
+		switch f := recover().(type) {
+		case nil:
+		case fatal:
+			err = f
+		default:
+			panic(f)
+		}
+	}()
+	return temporal.NewServer(
+		temporal.WithConfig(configure(a, database)),
+		temporal.ForServices(temporal.DefaultServices),
+		temporal.WithStaticHosts(a.hosts()),
+		temporal.WithDynamicConfigClient(settings()),
+		temporal.WithLogger(log),
+	)
 }
 
 // FrontendAddress is the host and port for clients on this machine.

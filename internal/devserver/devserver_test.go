@@ -2,6 +2,7 @@ package devserver
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -22,6 +23,7 @@ import (
 	"go.temporal.io/sdk/worker"
 	"go.temporal.io/sdk/workflow"
 	"go.temporal.io/server/common/persistence/sql/sqlplugin/sqlite"
+	"go.temporal.io/server/common/primitives"
 )
 
 // A workflow and the server's choice of ports outlive a restart on the same directory.
@@ -358,4 +360,29 @@ func (r *recorder) records() []slog.Record {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return slices.Clone(r.kept)
+}
+
+// A port that is taken between its choice and its use is an error, on which others are chosen: it must not end the process.
+func TestPortTakenMeanwhile(t *testing.T) {
+	t.Parallel()
+	o := Options{IP: "127.0.0.1", Namespace: "default", UIPort: NoUI}
+	a, err := addresses(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { taken.Close() })
+	a.ports[primitives.HistoryService] = taken.Addr().(*net.TCPAddr).Port
+	database, err := prepare(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var level slog.LevelVar
+	level.Set(silent)
+	if _, err := build(a, database, newLogger(slog.Default(), &level)); !errors.As(err, new(fatal)) {
+		t.Errorf("got %v, want a fatal", err)
+	}
 }

@@ -35,8 +35,13 @@ func (l logger) DPanic(msg string, tags ...tag.Tag) { l.log(slog.LevelError, msg
 
 func (l logger) Panic(msg string, tags ...tag.Tag) {
 	l.log(slog.LevelError, msg, tags)
-	panic("temporal: " + msg)
+	panic(fatal(msg))
 }
+
+// fatal is what the server says when it can't go on.
+type fatal string
+
+func (f fatal) Error() string { return string(f) }
 
 // Fatal panics: the server must not go on after it.
 func (l logger) Fatal(msg string, tags ...tag.Tag) { l.Panic(msg, tags...) }
