@@ -31,16 +31,15 @@ type flavour struct {
 	name     string
 	define   func() connectors.Definition
 	database func(t testing.TB) string
-	status   string // the table of the server's counters
 }
 
-var mariadb = flavour{"mariadb", mysql.MariaDB, mariadbtest.Database, "information_schema.global_status"}
+var mariadb = flavour{"mariadb", mysql.MariaDB, mariadbtest.Database}
 
 // flavours are MariaDB and, where the variable has the URL of a server, such as mysql://root:password@127.0.0.1:3306/mysql, MySQL.
 func flavours() []flavour {
 	all := []flavour{mariadb}
 	if admin := os.Getenv("TRIBUTARY_TEST_MYSQL"); admin != "" {
-		all = append(all, flavour{"mysql", mysql.Definition, func(t testing.TB) string { return mariadbtest.On(t, admin) }, "performance_schema.global_status"})
+		all = append(all, flavour{"mysql", mysql.Definition, func(t testing.TB) string { return mariadbtest.On(t, admin) }})
 	}
 	return all
 }
