@@ -105,7 +105,7 @@ func (c Connection) config(env connectors.Env) (*config, error) {
 		}
 	}
 	r.dial = outbound.Dialer(env.Networks).DialContext
-	r.transport = outbound.Client(outbound.Options{Allowed: env.Networks, MaxBody: 64 << 20}).Transport
+	r.transport = outbound.Transport(outbound.Options{Allowed: env.Networks, MaxBody: 64 << 20})
 	r.endpoint, r.tokens = c.Endpoint, account.TokenURI
 	r.write, _ = url.Parse(c.WriteEndpoint)
 	return r, nil

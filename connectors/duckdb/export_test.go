@@ -16,3 +16,6 @@ func (f *Files) Exec(ctx context.Context, path, statement string) error {
 	_, err = db.ExecContext(ctx, statement)
 	return err
 }
+
+// FileOptions are those of every handle.
+const FileOptions = options

@@ -13,10 +13,11 @@ import (
 	"tributary/connectors"
 )
 
-// options of every handle. No extension is fetched from elsewhere, no statement reaches another file; the log of changes grows to 64 MB before it is
-// worked into the file, which would otherwise happen after each batch; the memory is not all of the worker's.
+// options of every handle. No extension is fetched from elsewhere, no statement reaches another file; the log of changes grows to 128 MB before it is
+// worked into the file, which would otherwise happen after each large batch: it takes a second or so to read again after a crash, and half of that log
+// costs an append a quarter more. The memory is not all of the worker's.
 const options = "?autoinstall_known_extensions=false&autoload_known_extensions=false&enable_external_access=false" +
-	"&checkpoint_threshold=64MB&memory_limit=1GB"
+	"&checkpoint_threshold=128MB&memory_limit=1GB"
 
 // file is one database file, opened by the first who uses it.
 type file struct {

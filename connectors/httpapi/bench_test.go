@@ -9,12 +9,14 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"tributary/connectors"
 	"tributary/connectors/httpapi"
 )
 
-// BenchmarkWrite compares the destination with its floor: the same requests by hand, as many at once. A group of 100 shares a request.
+// BenchmarkWrite compares the destination with its floor: the same requests by hand, as many at once and each with as much time, without the ID by
+// which a receiver would notice a second time. A group of 100 shares a request.
 func BenchmarkWrite(b *testing.B) {
 	const size, atOnce = 2_000, 8
 	batch := batchOf(make([]string, size)...)
@@ -24,7 +26,7 @@ func BenchmarkWrite(b *testing.B) {
 	s := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { io.Copy(io.Discard, r.Body) }))
 	b.Cleanup(s.Close)
 	b.Run("floor", func(b *testing.B) {
-		client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: atOnce}}
+		client := &http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: atOnce}}
 		defer client.CloseIdleConnections()
 		for b.Loop() {
 			work := make(chan []byte)

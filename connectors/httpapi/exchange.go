@@ -77,11 +77,14 @@ func (d *destination) send(ctx context.Context, b *connectors.Batch, group []int
 		e := connectors.AsError("body", err)
 		return delivery.Verdict{Err: e, Refused: e.Kind == connectors.Invalid}
 	}
-	u, err := resolve(d.base, pathText(b, first, r.path))
-	if err != nil {
-		return delivery.Verdict{Err: connectors.AsError("path", err)}
+	u := r.url
+	if u == nil {
+		if u, err = resolve(d.base, pathText(b, first, r.path)); err != nil {
+			return delivery.Verdict{Err: connectors.AsError("path", err)}
+		}
 	}
-	header := http.Header{d.settings.IDHeader: {delivery.ID(b, group)}}
+	header := d.header.Clone()
+	header.Set(d.settings.IDHeader, delivery.ID(b, group))
 	for name, t := range d.headers {
 		header.Set(name, headerText(b, first, t))
 	}
@@ -100,20 +103,15 @@ func (d *destination) send(ctx context.Context, b *connectors.Batch, group []int
 	return d.rules.judge(ctx, v, status, answered, answer, d.now())
 }
 
-// call makes a request and reads the answer whole. Its error is fit to be shown.
+// call makes a request with the header, which is its own, and reads the answer whole. Its error is fit to be shown.
 func (d *destination) call(ctx context.Context, op, method string, u *url.URL, header http.Header, body []byte) (int, http.Header, []byte, *connectors.Error) {
-	req, err := http.NewRequestWithContext(ctx, method, u.String(), bytes.NewReader(body))
+	req, err := http.NewRequestWithContext(ctx, method, "", bytes.NewReader(body))
 	if err != nil {
 		return 0, nil, nil, connectors.Errorf(connectors.Invalid, op, "the URL cannot be called")
 	}
-	req.Header = http.Header{"User-Agent": {"Tributary/1.0"}, "Accept": {"application/json"}}
-	if len(body) > 0 {
-		req.Header.Set("Content-Type", "application/json")
-	}
-	for _, more := range []http.Header{header, d.secret} {
-		for name, values := range more {
-			req.Header[http.CanonicalHeaderKey(name)] = values
-		}
+	req.URL, req.Header = u, header // and is not parsed again
+	if len(body) > 0 && header["Content-Type"] == nil {
+		header["Content-Type"] = []string{"application/json"}
 	}
 	res, err := d.client.Do(req)
 	if err != nil {

@@ -108,7 +108,8 @@ var (
 type destination struct {
 	settings Settings
 	base     *url.URL
-	secret   http.Header // of every request
+	secret   http.Header
+	header   http.Header // of every request: also the secret
 	headers  map[string]template.Template
 	upsert   request
 	gone     request
@@ -124,6 +125,7 @@ type destination struct {
 type request struct {
 	method string
 	path   template.Template
+	url    *url.URL // where the path is the same for all records
 	body   *jq.Program
 	// one says that its path names a record's object, so that 404 and 410 speak of that.
 	one bool
@@ -252,6 +254,11 @@ func (d *destination) prepareHeaders() (err error) {
 	if problem := outbound.HeaderProblem(d.settings.IDHeader, "", "Content-"); problem != "" {
 		return invalid("id_header", "%.100q %s", d.settings.IDHeader, problem)
 	}
+	if d.secret.Get(d.settings.IDHeader) != "" {
+		return invalid("id_header", "%.100q is the connection's", d.settings.IDHeader)
+	}
+	d.header = http.Header{"User-Agent": {"Tributary/1.0"}, "Accept": {"application/json"}}
+	maps.Copy(d.header, d.secret)
 	d.headers = make(map[string]template.Template)
 	for _, name := range slices.Sorted(maps.Keys(d.settings.Headers)) {
 		canonical := http.CanonicalHeaderKey(name)
@@ -309,8 +316,12 @@ func (r Request) compile(base *url.URL) (c request, err error) {
 	if c.path, err = template.Parse("path", r.Path, recordVariables...); err != nil {
 		return c, err
 	}
-	if _, err := resolve(base, c.path.Expand(func(string) string { return "x" })); err != nil {
+	u, err := resolve(base, c.path.Expand(func(string) string { return "x" }))
+	if err != nil {
 		return c, err
+	}
+	if _, fixed := c.path.Fixed(); fixed {
+		c.url = u
 	}
 	beforeQuery, _, _ := strings.Cut(r.Path, "?")
 	c.one = strings.Contains(beforeQuery, "{key}") || strings.Contains(beforeQuery, "{id}")
@@ -371,7 +382,7 @@ func (d *destination) Check(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	status, header, _, failed := d.call(ctx, "check", http.MethodGet, u, http.Header{}, nil)
+	status, header, _, failed := d.call(ctx, "check", http.MethodGet, u, d.header.Clone(), nil)
 	if failed != nil {
 		return failed
 	}

@@ -234,7 +234,7 @@ func newClient(apiURL string, env connectors.Env, secrets ...string) (*client, e
 // operator's network (I14).
 func reach(apiURL string, env connectors.Env) (*url.URL, http.RoundTripper, error) {
 	base := &url.URL{Scheme: "https", Host: apiHost}
-	user := outbound.Client(outbound.Options{Allowed: env.Networks, Concurrency: concurrency, Timeout: callTimeout, MaxBody: maxBody + 1}).Transport
+	user := outbound.Transport(outbound.Options{Allowed: env.Networks, Concurrency: concurrency, MaxBody: maxBody + 1})
 	switch {
 	case apiURL != "":
 		if err := outbound.CheckURL(apiURL, env.Networks); err != nil {

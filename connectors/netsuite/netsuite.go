@@ -187,7 +187,7 @@ func reach(conn Connection, env connectors.Env) (roots, http.RoundTripper, error
 	if conn.URL == "" {
 		transport := env.Transport
 		if transport == nil {
-			transport = outbound.Client(outbound.Options{Allowed: env.Networks, Timeout: callTimeout, MaxBody: maxBody + 1}).Transport
+			transport = outbound.Transport(outbound.Options{Allowed: env.Networks, MaxBody: maxBody + 1})
 		}
 		return roots{vendor, vendor}, transport, nil
 	}
@@ -198,5 +198,5 @@ func reach(conn Connection, env connectors.Env) (roots, http.RoundTripper, error
 	if err != nil || called.RawQuery != "" {
 		return roots{}, nil, invalid("connection field url: want a base URL without a query")
 	}
-	return roots{vendor, called}, outbound.Client(outbound.Options{Allowed: env.Networks, Timeout: callTimeout, MaxBody: maxBody + 1}).Transport, nil
+	return roots{vendor, called}, outbound.Transport(outbound.Options{Allowed: env.Networks, MaxBody: maxBody + 1}), nil
 }

@@ -305,7 +305,7 @@ func TestBoundedAnswer(t *testing.T) {
 		t.Errorf("%d MiB were read", n>>20)
 	}
 	r := request(endless)
-	r.Transport = outbound.Client(outbound.Options{Allowed: []*net.IPNet{{IP: net.IPv4(127, 0, 0, 0), Mask: net.CIDRMask(8, 32)}}, MaxBody: 4096}).Transport
+	r.Transport = outbound.Transport(outbound.Options{Allowed: []*net.IPNet{{IP: net.IPv4(127, 0, 0, 0), Mask: net.CIDRMask(8, 32)}}, MaxBody: 4096})
 	_, err := oauth.Refresh(t.Context(), r)
 	check(t, err, connectors.Unavailable, "larger than")
 }

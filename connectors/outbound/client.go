@@ -11,6 +11,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"time"
@@ -40,14 +41,15 @@ const maxHeaderBytes = 64 << 10
 // Client calls user-supplied URLs over HTTP/1.1 or HTTP/2. A redirect comes back as the 3xx answer that it is. Its errors may
 // name the URL and addresses: AsError makes them fit to be shown.
 func Client(o Options) *http.Client {
-	return &http.Client{
-		Timeout: cmp.Or(o.Timeout, 30*time.Second),
-		Transport: &transport{
-			secure:  o.transport(false),
-			plain:   o.transport(true),
-			maxBody: cmp.Or(o.MaxBody, 1<<20),
-		},
-	}
+	// Not by the client's own Timeout, which takes a goroutine and a channel a request where it doesn't know the transport.
+	return &http.Client{Transport: &timed{newTransport(o), cmp.Or(o.Timeout, 30*time.Second)}}
+}
+
+// Transport is what a Client calls with, for clients that bound their requests themselves: Timeout is not kept.
+func Transport(o Options) http.RoundTripper { return newTransport(o) }
+
+func newTransport(o Options) *transport {
+	return &transport{secure: o.transport(false), plain: o.transport(true), maxBody: cmp.Or(o.MaxBody, 1<<20)}
 }
 
 // Probe proves that the URL's host can be reached: the name resolves, a permitted address connects and, for https, the TLS
@@ -142,4 +144,32 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 func (t *transport) CloseIdleConnections() {
 	t.secure.CloseIdleConnections()
 	t.plain.CloseIdleConnections()
+}
+
+// timed bounds each request from its beginning to the end of its answer's body.
+type timed struct {
+	*transport
+	timeout time.Duration
+}
+
+func (t *timed) RoundTrip(req *http.Request) (*http.Response, error) {
+	ctx, cancel := context.WithTimeout(req.Context(), t.timeout)
+	res, err := t.transport.RoundTrip(req.WithContext(ctx))
+	if err != nil {
+		cancel()
+		return nil, err
+	}
+	res.Body = timedBody{res.Body, cancel}
+	return res, nil
+}
+
+// timedBody lets go of the request's timer when it is closed.
+type timedBody struct {
+	io.ReadCloser
+	cancel context.CancelFunc
+}
+
+func (b timedBody) Close() error {
+	defer b.cancel()
+	return b.ReadCloser.Close()
 }

@@ -171,7 +171,7 @@ func TestRedirectsAreHandedOverAndNotFollowed(t *testing.T) {
 // The proxy variables are read once a process, so this proves the setting and not the effect.
 func TestProxyVariablesAreIgnored(t *testing.T) {
 	t.Parallel()
-	tr := Client(Options{}).Transport.(*transport)
+	tr := Transport(Options{}).(*transport)
 	if tr.plain.Proxy != nil || tr.secure.Proxy != nil {
 		t.Error("a proxy function is set")
 	}

@@ -136,7 +136,7 @@ func (c Connection) transport(f *gosnowflake.Config, operator bool, env connecto
 		// A name of Snowflake's may lead inside the network, which shows when it is dialled.
 		return nil, "host: " + connectors.AsError("", err).Message
 	}
-	return outbound.Client(outbound.Options{Allowed: env.Networks, Concurrency: 2 * maxConns, MaxBody: maxAnswer}).Transport, ""
+	return outbound.Transport(outbound.Options{Allowed: env.Networks, Concurrency: 2 * maxConns, MaxBody: maxAnswer}), ""
 }
 
 // lent is a transport of the engine's, without the means to close its connections, which the driver would use.
