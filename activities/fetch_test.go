@@ -418,7 +418,7 @@ func TestFetchRefusesBadPages(t *testing.T) {
 	want(t, r.fetch(t, r.fetchInput()).Failure, connectors.Invalid, "can't be polled")
 }
 
-// The account's budget is shared by all its installations: what is used up is waited for on the workflow's timer.
+// The account's budget is shared by all its installations: what is used up for longer is waited for on the workflow's timer.
 func TestFetchWaitsForTheBudget(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, "metered")
@@ -433,6 +433,22 @@ func TestFetchWaitsForTheBudget(t *testing.T) {
 	want(t, r.fetch(t, other).Failure, connectors.RateLimited)
 	must(t, r.Catalog.Close())
 	want(t, r.fetch(t, other).Failure, connectors.Unavailable)
+}
+
+// A window that soon ends is waited for where the page is to be read: the chunk goes on, at the pace that the app allows.
+func TestFetchWaitsOutAShortWindow(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, "paced")
+	r.Activities.Env.Now = time.Now
+	per := 100 * time.Millisecond
+	r.app.budget = func(connectors.FetchRequest) connectors.Budget { return connectors.Budget{Calls: 2, Per: per} }
+	r.app.fetch = pages(5, 1)
+	began := time.Now()
+	out := r.fetch(t, r.fetchInput())
+	want(t, out.Failure, "")
+	if took := time.Since(began); out.Pages != 5 || took < 2*per {
+		t.Errorf("%d pages in %s, want 5 in two windows at least", out.Pages, took)
+	}
 }
 
 // A killed attempt holds the account's only slot for minutes: the next attempt of its stream has it at once, another stream waits.

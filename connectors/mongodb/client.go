@@ -4,9 +4,11 @@ import (
 	"context"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/event"
 	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
@@ -22,6 +24,9 @@ type client struct {
 	mu    sync.Mutex
 	mongo *mongo.Client
 	ready map[string]bool // collections that have their index
+
+	// emptied is why a pool of connections was last emptied.
+	emptied atomic.Pointer[error]
 }
 
 func newClient(c Connection, allowed []*net.IPNet) (*client, error) {
@@ -40,6 +45,11 @@ func (c *client) connect() (*mongo.Database, error) {
 		if err != nil {
 			return nil, c.failed("connect", err)
 		}
+		options.SetPoolMonitor(&event.PoolMonitor{Event: func(e *event.PoolEvent) {
+			if e.Type == event.ConnectionPoolCleared && e.Error != nil {
+				c.emptied.Store(&e.Error)
+			}
+		}})
 		m, err := mongo.Connect(options)
 		if err != nil {
 			return nil, c.failed("connect", err)

@@ -194,6 +194,15 @@ func (c *client) failed(op string, err error) *connectors.Error {
 	if errors.As(err, &e) {
 		return e
 	}
+	// A pool that was emptied, because a connection failed or the user was not accepted, gives none for a moment and tells why in words alone.
+	var empty driver.RetryablePoolError
+	if errors.As(err, &empty) {
+		reason := errors.New("a pool was emptied")
+		if why := c.emptied.Load(); why != nil {
+			reason = *why
+		}
+		err = topology.ConnectionError{Wrapped: reason}
+	}
 	var handshake *auth.Error
 	var inner driver.Error
 	var command mongo.CommandError

@@ -4,7 +4,9 @@ package mongodb_test
 
 import (
 	"bytes"
+	"errors"
 	"strings"
+	"sync"
 	"testing"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -43,6 +45,34 @@ func TestCodes(t *testing.T) {
 		if err != nil || r.Outcomes[0] != connectors.Rejected || strings.Contains(r.Reasons[0], canary) {
 			t.Errorf("code %d: %v, %v, want it rejected", code, r, err)
 		}
+	}
+}
+
+// Of many that connect at once with a password that is not accepted, each is told so: also those who only find the pool emptied by another's refusal.
+func TestWrongPasswordAtOnce(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t)
+	if p.live {
+		return
+	}
+	p.relay.answers(wrongPassword)
+	c := p.connection()
+	c.User, c.Password = "ada", "wrong"
+	d := open(t, mongodb.Definition(), c, mongodb.Settings{}, connectors.Append)
+	var all sync.WaitGroup
+	for range 16 {
+		all.Go(func() {
+			for range 8 {
+				_, err := d.Write(t.Context(), batch(connectors.Append, 0, 1))
+				if e := (*connectors.Error)(nil); !errors.As(err, &e) || e.Kind != connectors.Unauthorized {
+					t.Errorf("got %v, want unauthorized", err)
+				}
+			}
+		})
+	}
+	all.Wait()
+	if err := d.Close(); err != nil {
+		t.Error(err)
 	}
 }
 

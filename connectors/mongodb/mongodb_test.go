@@ -191,7 +191,6 @@ func TestDestination(t *testing.T) {
 		},
 	}
 	if !newPlace(t).live {
-		harness.Bulk = 2_000
 		harness.Records = 1_000 // FerretDB looks at every document for most of what it finds
 		harness.Failing["wrong password"] = connectortest.FailingDestination{Kind: connectors.Unauthorized, Open: failing(func(p *place, c *mongodb.Connection) {
 			c.User, c.Password = "ada", canary
