@@ -116,7 +116,7 @@ func (p *place) db() *mongo.Database { return p.client.Database(p.database) }
 // documents reads all of the database, as they are.
 func (p *place) documents(t testing.TB) []bson.Raw {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute) // FerretDB takes a minute and more for a hundred thousand
 	defer cancel()
 	names, err := p.db().ListCollectionNames(ctx, bson.D{})
 	if err != nil {

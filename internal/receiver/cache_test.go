@@ -73,3 +73,67 @@ func TestCache(t *testing.T) {
 		t.Errorf("after a panic: %v, %v", v, err)
 	}
 }
+
+// What many installations cost is what their webhooks ask for: an entry that nobody asks for is neither looked up again nor looked at when it has expired,
+// and where there are more than the cache holds, one look at all of them makes room for a quarter of it.
+func TestExpiryCostsNothingByItself(t *testing.T) {
+	t.Parallel()
+	const limit, keys = 1000, 2000
+	now, loads := time.Unix(0, 0), 0
+	c := newCache[int, int](3*time.Second, limit, never)
+	c.now = func() time.Time { return now }
+	get := func(key int) {
+		if _, err := c.get(t.Context(), key, func(context.Context) (int, error) { loads++; return key, nil }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for key := range limit {
+		get(key)
+	}
+	for range 100 {
+		now = now.Add(3 * time.Second)
+		get(0)
+	}
+	if loads != limit+100 || len(c.entries) != limit {
+		t.Errorf("%d look-ups and %d entries, want one look-up a time that it is asked for and the entries left alone", loads, len(c.entries))
+	}
+	scans := 0
+	for key := range keys {
+		before := len(c.entries)
+		get(limit + key)
+		if len(c.entries) <= before {
+			scans++
+		}
+	}
+	if most := keys/(limit/4) + 1; scans > most {
+		t.Errorf("all entries were looked at %d times for %d new ones, want %d times at most", scans, keys, most)
+	}
+}
+
+// BenchmarkCache asks for 100,000 installations in turn: all in memory, all expired since they were last asked for, and twice as many as it holds.
+func BenchmarkCache(b *testing.B) {
+	const installations = 100_000
+	ctx := context.Background()
+	keys := make([][32]byte, installations)
+	for i := range keys {
+		_, keys[i] = NewToken()
+	}
+	load := func(context.Context) (int, error) { return 0, nil }
+	for name, of := range map[string]struct {
+		limit int
+		step  time.Duration // that passes with each request
+	}{"in memory": {installations, 0}, "expired": {installations, time.Second}, "more than it holds": {installations / 2, 0}} {
+		b.Run(name, func(b *testing.B) {
+			now := time.Unix(0, 0)
+			c := newCache[[32]byte, int](3*time.Second, of.limit, never)
+			c.now = func() time.Time { return now }
+			for _, key := range keys {
+				_, _ = c.get(ctx, key, load)
+			}
+			for i := 0; b.Loop(); i++ {
+				now = now.Add(of.step)
+				_, _ = c.get(ctx, keys[i%installations], load)
+			}
+		})
+	}
+}

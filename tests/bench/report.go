@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math"
 	"os"
+	"slices"
 	"strings"
 	"text/tabwriter"
 )
@@ -154,8 +156,8 @@ func readRatios(file string) (r ratios, err error) {
 	return r, nil
 }
 
-// compare lists the rows that fell below the file's ratios. A row that the file doesn't know is one, too.
-func compare(file string, size Size, rows []row) (below []string, err error) {
+// compare lists the rows that fell below the file's ratios. A row that the file doesn't know is one, too, and of a whole run one that only the file has.
+func compare(file string, size Size, rows []row, whole bool) (below []string, err error) {
 	r, err := readRatios(file)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("%w: record one with -record on a machine that does nothing else, or give -ratios \"\" to compare nothing", err)
@@ -172,6 +174,11 @@ func compare(file string, size Size, rows []row) (below []string, err error) {
 			below = append(below, fmt.Sprintf("%s: %s has no ratio for it; record one with -record", row.Key, file))
 		} else if !(row.Ratio >= least) { // not a number is below
 			below = append(below, fmt.Sprintf("%s: ratio %.3f is below %.3f", row.Key, row.Ratio, least))
+		}
+	}
+	for _, key := range slices.Sorted(maps.Keys(r.Least)) {
+		if whole && !slices.ContainsFunc(rows, func(row row) bool { return row.Key == key }) {
+			below = append(below, fmt.Sprintf("%s: it was not measured; take it out of %s if nothing is to be", key, file))
 		}
 	}
 	return below, nil

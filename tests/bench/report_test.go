@@ -1,6 +1,7 @@
 package main
 
 import (
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -41,7 +42,7 @@ func TestRatiosAreCompared(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "ratios.json")
 	size := Size{Scale: 1, Rows: 10, Installations: 3}
-	if _, err := compare(file, size, nil); err == nil || !strings.Contains(err.Error(), "-record") {
+	if _, err := compare(file, size, nil, false); err == nil || !strings.Contains(err.Error(), "-record") {
 		t.Errorf("no file: %v", err)
 	}
 	if err := record(file, size, []row{{Key: "a", Ratio: 0.5}, {Key: "b", Ratio: 1}}); err != nil {
@@ -52,13 +53,17 @@ func TestRatiosAreCompared(t *testing.T) {
 	}
 	for name, test := range map[string]struct {
 		rows  []row
+		whole bool
 		below []string
 	}{
-		"at the margin": {[]row{{Key: "a", Ratio: 0.425}, {Key: "b", Ratio: 1.7}}, nil},
-		"below":         {[]row{{Key: "a", Ratio: 0.424}, {Key: "b", Ratio: 2}}, []string{"a"}},
-		"not recorded":  {[]row{{Key: "c", Ratio: 9}}, []string{"c"}},
+		"at the margin":  {[]row{{Key: "a", Ratio: 0.425}, {Key: "b", Ratio: 1.7}}, true, nil},
+		"below":          {[]row{{Key: "a", Ratio: 0.424}, {Key: "b", Ratio: 2}}, true, []string{"a"}},
+		"no number":      {[]row{{Key: "a", Ratio: math.NaN()}}, false, []string{"a"}},
+		"not recorded":   {[]row{{Key: "c", Ratio: 9}}, false, []string{"c"}},
+		"a part":         {[]row{{Key: "b", Ratio: 2}}, false, nil},
+		"one of a whole": {[]row{{Key: "b", Ratio: 2}}, true, []string{"a"}},
 	} {
-		below, err := compare(file, size, test.rows)
+		below, err := compare(file, size, test.rows, test.whole)
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
@@ -70,14 +75,18 @@ func TestRatiosAreCompared(t *testing.T) {
 		if !slices.Equal(keys, test.below) {
 			t.Errorf("%s: %v", name, below)
 		}
+		// What the program ends with.
+		if err := verdict(file, size, test.rows, test.whole); (err != nil) != (len(test.below) > 0) || err != nil && !strings.Contains(err.Error(), "\n  "+test.below[0]+": ") {
+			t.Errorf("%s: the verdict is %v", name, err)
+		}
 	}
-	if _, err := compare(file, Size{Scale: 0.5, Rows: 10, Installations: 3}, nil); err == nil {
+	if _, err := compare(file, Size{Scale: 0.5, Rows: 10, Installations: 3}, nil, false); err == nil {
 		t.Error("ratios of another size were compared")
 	}
 	if err := os.WriteFile(file, []byte("{"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := compare(file, size, nil); err == nil {
+	if _, err := compare(file, size, nil, false); err == nil {
 		t.Error("a broken file was read")
 	}
 }
