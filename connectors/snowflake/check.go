@@ -11,7 +11,7 @@ import (
 )
 
 // Check logs in, has the warehouse count to one, and looks at the stage, the database, the schema, the tables whose names are known and the role's rights to them; it says what to
-// grant. It changes nothing.
+// grant. It leaves nothing behind: of an external stage it writes a file, and removes it.
 func (d *destination) Check(ctx context.Context) error {
 	ctx, leave, err := d.gate.Enter(ctx)
 	if err != nil {
@@ -23,12 +23,12 @@ func (d *destination) Check(ctx context.Context) error {
 	if err := d.pool.QueryRowContext(ctx, "SELECT COUNT(*) FROM TABLE(GENERATOR(ROWCOUNT => 1))").Scan(&one); err != nil { // a constant needs no warehouse
 		return s.failed("check", err)
 	}
-	rows, err := d.pool.QueryContext(ctx, "LIST "+literal("@"+d.place.stage+"/tributary/"))
-	if err == nil {
-		err = each(rows, func(map[string]sql.NullString) {})
-	}
-	if err != nil {
-		return s.failed("check stage", &uploadError{err})
+	if d.pool.bucket != nil {
+		if err := s.tryStage(ctx); err != nil {
+			return err
+		}
+	} else if _, err := s.list(ctx, "tributary"); err != nil {
+		return s.failed("check stage", err)
 	}
 	exists, err := s.schemaExists(ctx)
 	if err != nil {

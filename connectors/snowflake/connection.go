@@ -22,12 +22,14 @@ type Connection struct {
 	User       string `json:"user,omitempty" jsonschema:"description=User to log in as; needed beside a key or a password"`
 	PrivateKey string `json:"private_key,omitempty" jsonschema:"description=Private key of the user as PEM text (PKCS#8),format=password"`
 	Passphrase string `json:"private_key_passphrase,omitempty" jsonschema:"description=Passphrase of the private key where it is encrypted,format=password"`
-	OAuthToken string `json:"oauth_token,omitempty" jsonschema:"description=OAuth access token,format=password"`
+	OAuth
 	// A programmatic access token stands in the place of a password: https://docs.snowflake.com/en/user-guide/programmatic-access-tokens
 	Password  string `json:"password,omitempty" jsonschema:"description=Password of the user or a programmatic access token,format=password"`
 	Role      string `json:"role,omitempty" jsonschema:"description=Role to work as; without it the user's default"`
 	Warehouse string `json:"warehouse,omitempty" jsonschema:"description=Warehouse that runs the statements; without it the user's default"`
 	Host      string `json:"host,omitempty" jsonschema:"description=Host of the account if it is not <account>.snowflakecomputing.com such as one for PrivateLink"`
+
+	Storage
 }
 
 // domains are Snowflake's own: https://docs.snowflake.com/en/user-guide/organizations-connect
@@ -73,8 +75,11 @@ func (c Connection) config(operator bool, env connectors.Env) (gosnowflake.Confi
 	} else if c.Passphrase != "" {
 		problems = append(problems, "private_key_passphrase is for a private_key")
 	}
-	if c.OAuthToken != "" {
+	if c.OAuth.given() {
 		ways++
+		if problem := c.OAuth.problem(env); problem != "" {
+			problems = append(problems, problem)
+		}
 		f.Authenticator, f.Token = gosnowflake.AuthTypeOAuth, c.OAuthToken
 	}
 	if c.Password != "" {
@@ -82,9 +87,9 @@ func (c Connection) config(operator bool, env connectors.Env) (gosnowflake.Confi
 		f.Authenticator, f.Password = gosnowflake.AuthTypeSnowflake, c.Password
 	}
 	if ways != 1 {
-		problems = append(problems, "give one of private_key, oauth_token and password")
+		problems = append(problems, "give one of private_key, OAuth and password")
 	}
-	if c.User == "" && c.OAuthToken == "" {
+	if c.User == "" && !c.OAuth.given() {
 		problems = append(problems, "user is missing")
 	}
 	transport, problem := c.transport(&f, operator, env)
@@ -131,13 +136,16 @@ func (c Connection) transport(f *gosnowflake.Config, operator bool, env connecto
 	if !operator && (f.Protocol != "https" || !ofSnowflake(f.Host)) {
 		return nil, "host: want one that ends in snowflakecomputing.com; others are for the operator's own connections"
 	}
-	u := url.URL{Scheme: f.Protocol, Host: net.JoinHostPort(f.Host, strconv.Itoa(f.Port))}
+	u := url.URL{Scheme: f.Protocol, Host: address(*f)}
 	if err := outbound.CheckURL(u.String(), env.Networks); err != nil {
 		// A name of Snowflake's may lead inside the network, which shows when it is dialled.
 		return nil, "host: " + connectors.AsError("", err).Message
 	}
 	return outbound.Transport(outbound.Options{Allowed: env.Networks, Concurrency: 2 * maxConns, MaxBody: maxAnswer}), ""
 }
+
+// address is the host with its port.
+func address(f gosnowflake.Config) string { return net.JoinHostPort(f.Host, strconv.Itoa(f.Port)) }
 
 // lent is a transport of the engine's, without the means to close its connections, which the driver would use.
 type lent struct{ http.RoundTripper }

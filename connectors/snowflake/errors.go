@@ -150,14 +150,19 @@ func (s *store) failed(op string, err error) error {
 	var login *loginError
 	var upload *uploadError
 	var copied *copyError
+	var stored *storageError
 	inLogin := errors.As(err, &login)
 	switch {
 	case errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded):
 		return &connectors.Error{Kind: connectors.Unavailable, Op: op, Message: "timed out or cancelled", Err: err}
+	case errors.As(err, &stored):
+		return s.pool.bucket.failed(op, stored)
 	case errors.As(err, &upload):
 		return &connectors.Error{Kind: uploadKind(err), Op: op, Message: "the file did not reach the stage: " + s.uploadProblem(err), Err: err}
 	case errors.As(err, &copied) && errors.As(err, &e) && inRow(e):
-		// The lines are ours and hold any value: so the file is not what it was, perhaps because another attempt of the lane has removed it.
+		// The lines are ours and hold any value: so the file is not what it was, perhaps because another attempt of the lane has removed it, or because the stage
+		// points elsewhere.
+		s.pool.forget()
 		return &connectors.Error{Kind: connectors.Unavailable, Op: op, Message: fmt.Sprintf("the file is not on the stage any more, or can't be read (error %06d)", e.Number), Err: err}
 	case errors.As(err, &e):
 		return s.answered(op, e, inLogin)
@@ -191,7 +196,7 @@ func (s *store) uploadProblem(err error) string {
 	case kindOf(e) == connectors.Forbidden:
 		return fmt.Sprintf("the role may not write to stage @%s (error %06d); %s", s.place.stage, e.Number, s.grants())
 	case kindOf(e) == connectors.Invalid:
-		return fmt.Sprintf("Snowflake refuses it (error %06d): perhaps the stage is external, where PUT can't write", e.Number)
+		return fmt.Sprintf("Snowflake refuses it (error %06d): perhaps the stage is external: then the connection needs its stage_url and the credentials of its bucket", e.Number)
 	}
 	return fmt.Sprintf("Snowflake answered with error %06d", e.Number)
 }
@@ -244,8 +249,12 @@ func (s *store) grants() string {
 	}
 	schema := s.place.schemaName()
 	text := fmt.Sprintf("let an administrator run: GRANT USAGE ON DATABASE %s TO ROLE %s; GRANT USAGE, CREATE TABLE ON SCHEMA %s TO ROLE %s", quote(s.place.database), role, schema, role)
-	if s.place.stage != "~" {
-		text += fmt.Sprintf("; GRANT READ, WRITE ON STAGE %s TO ROLE %s", s.place.stage, role)
+	if s.place.stage != userStage {
+		right := "READ, WRITE" // https://docs.snowflake.com/en/user-guide/security-access-control-privileges#stage-privileges
+		if s.pool.bucket != nil {
+			right = "USAGE"
+		}
+		text += fmt.Sprintf("; GRANT %s ON STAGE %s TO ROLE %s", right, s.place.stage, role)
 	}
 	return text
 }

@@ -28,7 +28,8 @@ type file struct {
 	sum    hash.Hash
 	line   []byte
 	lines  int64
-	lost   bool // it is not known what became of it
+	lost   bool   // it is not known what became of it
+	path   string // in the bucket of an external stage
 }
 
 func newFile() *file {
@@ -164,16 +165,15 @@ func (t *transaction) load(ctx context.Context, b *connectors.Batch) error {
 	}
 	name := fmt.Sprintf("%d-%d-%s.json.gz", b.First, b.Next, hex.EncodeToString(t.file.sum.Sum(nil)[:12]))
 	at := "@" + t.place.stage + "/" + t.place.folder(b)
-	put := gosnowflake.WithFilePutStream(ctx, io.Reader(bytes.NewReader(t.file.packed.Bytes())))
-	rows, err := t.conn.QueryContext(put, "PUT "+literal("file://"+name)+" "+literal(at)+" AUTO_COMPRESS=FALSE SOURCE_COMPRESSION=GZIP OVERWRITE=TRUE")
-	if err == nil {
-		err = each(rows, func(map[string]sql.NullString) {})
+	if t.pool.bucket != nil {
+		t.file.path = t.place.folder(b) + "/" + name
+		if err := t.pool.bucket.put(ctx, t.file.path, t.file.packed.Bytes()); err != nil {
+			return err
+		}
+	} else if err := t.put(ctx, name, at); err != nil {
+		return err
 	}
-	if err != nil {
-		t.file.lost = true // the driver may still be at it
-		return &uploadError{err}
-	}
-	rows, err = t.conn.QueryContext(ctx, "COPY INTO "+t.place.own(stage)+" FROM "+literal(at)+" FILES = ("+literal(name)+
+	rows, err := t.conn.QueryContext(ctx, "COPY INTO "+t.place.own(stage)+" FROM "+literal(at)+" FILES = ("+literal(name)+
 		") FILE_FORMAT = (TYPE = JSON COMPRESSION = GZIP STRIP_OUTER_ARRAY = FALSE NULL_IF = ()) ON_ERROR = ABORT_STATEMENT FORCE = TRUE")
 	if err != nil {
 		return &copyError{err}
@@ -192,6 +192,20 @@ func (t *transaction) load(ctx context.Context, b *connectors.Batch) error {
 	return nil
 }
 
+// put uploads the file to an internal stage.
+func (t *transaction) put(ctx context.Context, name, at string) error {
+	ctx = gosnowflake.WithFilePutStream(ctx, io.Reader(bytes.NewReader(t.file.packed.Bytes())))
+	rows, err := t.conn.QueryContext(ctx, "PUT "+literal("file://"+name)+" "+literal(at)+" AUTO_COMPRESS=FALSE SOURCE_COMPRESSION=GZIP OVERWRITE=TRUE")
+	if err == nil {
+		err = each(rows, func(map[string]sql.NullString) {})
+	}
+	if err != nil {
+		t.file.lost = true // the driver may still be at it
+		return &uploadError{err}
+	}
+	return nil
+}
+
 // uploadError says that a file did not reach the stage.
 type uploadError struct{ error }
 
@@ -202,8 +216,14 @@ func (t *transaction) clean(b *connectors.Batch) {
 	if t.file.lines == 0 {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), cleanTime)
 	defer cancel()
+	if t.pool.bucket != nil {
+		if err := t.pool.bucket.remove(ctx, t.place.folder(b)); err != nil {
+			t.pool.log.Warn("snowflake: files of a load stay in the bucket of the stage", "stage", t.place.stage, "error", t.failed("delete files", err))
+		}
+		return
+	}
 	rows, err := t.conn.QueryContext(ctx, "REMOVE "+literal("@"+t.place.stage+"/"+t.place.folder(b)+"/"))
 	if err == nil {
 		err = each(rows, func(map[string]sql.NullString) {})
@@ -211,4 +231,19 @@ func (t *transaction) clean(b *connectors.Batch) {
 	if err != nil {
 		discard(t.conn)
 	}
+}
+
+// cleanTime bounds the removal of files.
+const cleanTime = 10 * time.Second
+
+// list counts the files in a folder of the stage.
+func (s *store) list(ctx context.Context, folder string) (n int, err error) {
+	rows, err := s.pool.QueryContext(ctx, "LIST "+literal("@"+s.place.stage+"/"+folder+"/"))
+	if err == nil {
+		err = each(rows, func(map[string]sql.NullString) { n++ })
+	}
+	if err != nil {
+		return 0, &uploadError{err}
+	}
+	return n, nil
 }

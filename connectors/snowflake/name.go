@@ -21,6 +21,9 @@ type place struct {
 	clustered        bool
 }
 
+// userStage is each user's own.
+const userStage = "~"
+
 var (
 	plainName  = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_$]*$`)
 	quotedName = regexp.MustCompile(`^"(?:[^"\x00]|"")+"$`)
@@ -43,7 +46,7 @@ func identifier(what, written string) (string, error) {
 }
 
 func (s Settings) place() (place, error) {
-	p := place{upper: s.Names != "exact", variant: s.JSON != "string", clustered: s.Cluster != "none", stage: "~"}
+	p := place{upper: s.Names != "exact", variant: s.JSON != "string", clustered: s.Cluster != "none", stage: userStage}
 	invalid := func(format string, args ...any) (place, error) {
 		return place{}, connectors.Errorf(connectors.Invalid, "settings", format, args...)
 	}
@@ -72,7 +75,7 @@ func (s Settings) place() (place, error) {
 	}
 	parts := stageParts.FindAllString(strings.TrimPrefix(s.Stage, "@"), -1)
 	if strings.Join(parts, ".") != strings.TrimPrefix(s.Stage, "@") || len(parts) > 3 {
-		return invalid("stage: want the name of an internal stage, such as LOADS.PUBLIC.TRIBUTARY")
+		return invalid("stage: want the name of a stage, such as LOADS.PUBLIC.TRIBUTARY")
 	}
 	names := []string{p.database, p.schema}[:max(0, 3-len(parts))]
 	for _, part := range parts {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 
@@ -58,20 +59,30 @@ func untilDurable(t *testing.T, d connectors.Destination, b connectors.Batch) {
 	t.Fatal("it is not to be written")
 }
 
-// statementCalls are what a write calls, each at least once.
-var statementCalls = []string{"login", "CREATE TABLE", "CREATE TEMPORARY", "BEGIN TRANSACTION", "SELECT", "PUT", "upload", "COPY", "MERGE", "DELETE", "COMMIT", "REMOVE"}
+// statementCalls are what a write calls, each at least once; stageCalls what it calls besides for an internal stage and an external one.
+var (
+	statementCalls = []string{"login", "CREATE TABLE", "CREATE TEMPORARY", "BEGIN TRANSACTION", "SELECT", "COPY", "MERGE", "DELETE", "COMMIT"}
+	stageCalls     = map[bool][]string{false: {"PUT", "upload", "REMOVE"}, true: {"DESCRIBE", "lake"}}
+)
 
 // A worker is killed at each of its calls in turn, before the call arrives or after it took effect. Another one, who knows nothing, writes the batch, in
 // halves; then the first would come again. Each record is there once (I3), also while tables are being made.
 func TestKilledAtEachCall(t *testing.T) {
 	t.Parallel()
 	for _, mode := range []connectors.Mode{connectors.Append, connectors.ModeUpsert} {
-		for name, fault := range map[string]snowflaketest.Fault{"lost": snowflaketest.Lost, "unheard": snowflaketest.Unheard} {
+		for name, fault := range map[string]snowflaketest.Fault{"lost": snowflaketest.Lost, "unheard": snowflaketest.Unheard, "lost, external stage": snowflaketest.Lost} {
+			external := strings.Contains(name, "external")
 			t.Run(fmt.Sprint(mode, " ", name), func(t *testing.T) {
 				t.Parallel()
 				var calls []string
 				for at := 0; ; at++ {
 					s := snowflaketest.New(t, &returned)
+					c, settings := direct(s), warehouse
+					var lake *snowflaketest.Lake
+					if external {
+						lake, c, settings = lakeOn(t, s, "s3")
+					}
+					openOne := func() connectors.Destination { return openedWith(t, c, settings, connectors.Config{Mode: mode}) }
 					var mu sync.Mutex
 					n := 0
 					calls = nil
@@ -87,7 +98,7 @@ func TestKilledAtEachCall(t *testing.T) {
 						}
 						return snowflaketest.None
 					})
-					killed, b := opened(t, s, mode), two(mode)
+					killed, b := openOne(), two(mode)
 					_, err := killed.Write(t.Context(), b)
 					s.Befall(nil)
 					mu.Lock()
@@ -102,7 +113,7 @@ func TestKilledAtEachCall(t *testing.T) {
 					one, other := b, b
 					one.Records, one.Next = b.Records[:3], 3
 					other.Records, other.First = b.Records[3:], 3
-					next := opened(t, s, mode)
+					next := openOne()
 					untilDurable(t, next, one)
 					untilDurable(t, next, other)
 					wantOnce(t, s, what, b)
@@ -110,8 +121,11 @@ func TestKilledAtEachCall(t *testing.T) {
 					later := batch(mode, "orders", 6, 3)
 					untilDurable(t, killed, later)
 					wantOnce(t, s, what, b, later)
+					if external && len(lake.Names()) != 0 {
+						t.Fatalf("%s: %q are left in the bucket", what, lake.Names())
+					}
 				}
-				for _, call := range statementCalls {
+				for _, call := range slices.Concat(statementCalls, stageCalls[external]) {
 					if !slices.Contains(calls, call) {
 						t.Errorf("no call is %s", call)
 					}

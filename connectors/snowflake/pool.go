@@ -4,6 +4,8 @@ import (
 	"context"
 	"database/sql"
 	"database/sql/driver"
+	"errors"
+	"log/slog"
 	"sync"
 	"time"
 
@@ -18,6 +20,8 @@ const maxConns = 4
 type pool struct {
 	*sql.DB
 	config gosnowflake.Config
+	bucket *bucket // of an external stage, or nil
+	log    *slog.Logger
 
 	mu     sync.Mutex
 	ready  map[readiness]bool
@@ -58,19 +62,33 @@ func (e *loginError) Unwrap() error { return e.error }
 // quiet keeps the driver from logging: what it says may quote statements, answers and rows (I7). Errors come back as values.
 var quiet = sync.OnceFunc(func() { _ = gosnowflake.GetLogger().SetLogLevel("off") })
 
-func newPool(config gosnowflake.Config) *pool {
+func newPool(config gosnowflake.Config, s Storage, operator bool, env connectors.Env) (*pool, error) {
 	quiet()
+	p := &pool{config: config, log: env.Logger(), ready: make(map[readiness]bool), staged: make(map[stagedIn]bool)}
+	switch {
+	case s.StageURL != "":
+		var err error
+		if p.bucket, err = s.open(operator, env); err != nil {
+			return nil, err
+		}
+	case s != Storage{}:
+		return nil, connectors.Errorf(connectors.Invalid, "connection", "stage_url: the credentials of a bucket are for the URL of an external stage, which is missing")
+	}
 	db := sql.OpenDB(connector{gosnowflake.NewConnector(gosnowflake.SnowflakeDriver{}, config)})
 	db.SetMaxOpenConns(maxConns)
 	db.SetMaxIdleConns(maxConns)
 	db.SetConnMaxIdleTime(20 * time.Minute)
-	return &pool{DB: db, config: config, ready: make(map[readiness]bool), staged: make(map[stagedIn]bool)}
+	p.DB = db
+	return p, nil
 }
 
 func (p *pool) Close() error {
 	err := p.DB.Close()
 	if idle, ok := p.config.Transporter.(interface{ CloseIdleConnections() }); ok {
 		idle.CloseIdleConnections()
+	}
+	if p.bucket != nil {
+		err = errors.Join(err, p.bucket.Close())
 	}
 	return err
 }

@@ -117,6 +117,9 @@ type querier interface {
 }
 
 func (s *store) Prepare(ctx context.Context, tables []string) error {
+	if err := s.checkStage(ctx); err != nil {
+		return err
+	}
 	var layouts []layout
 	var names []readiness
 	if r := (readiness{s.place.own(table.Ledger), "", s.layout}); !s.pool.isReady(r) {

@@ -29,7 +29,7 @@ type Settings struct {
 	Table     string `json:"table,omitempty" jsonschema:"description=Name of the table; {stream} {integration} and {user} stand for the record's,default={stream}"`
 	Warehouse string `json:"warehouse,omitempty" jsonschema:"description=Warehouse that runs the statements; without it the connection's or the user's default"`
 	Role      string `json:"role,omitempty" jsonschema:"description=Role to work as; without it the connection's or the user's default"`
-	Stage     string `json:"stage,omitempty" jsonschema:"description=Internal stage that files pass through such as LOADS.PUBLIC.TRIBUTARY; without it the user's own stage"`
+	Stage     string `json:"stage,omitempty" jsonschema:"description=Stage that files pass through such as LOADS.PUBLIC.TRIBUTARY: an internal one or with the stage_url of the connection an external one; without it the user's own stage"`
 	Names     string `json:"names,omitempty" jsonschema:"description=Names of tables and columns: upper can be written without quotes in SQL; exact are those of streams and fields,enum=upper,enum=exact,default=upper"`
 	JSON      string `json:"json,omitempty" jsonschema:"description=Type in which JSON is kept: variant can be queried by field but is spelled anew by Snowflake; string keeps it byte for byte,enum=variant,enum=string,default=variant"`
 	Cluster   string `json:"cluster,omitempty" jsonschema:"description=Clustering of new tables of mode append: by the day of _received_at or none,enum=day,enum=none,default=day"`
@@ -57,6 +57,7 @@ func Definition() connectors.Definition {
 		Connection: Connection{},
 		Modes:      []connectors.Mode{connectors.Append, connectors.ModeUpsert},
 		Layouts:    []string{connectors.LayoutRaw, connectors.LayoutColumns},
+		Renewal:    &connectors.Renewal{Due: renewalDue, Expires: tokenExpires, Renew: renew},
 		OpenDestination: func(c connectors.Config) (connectors.Destination, error) {
 			return open(c, &pools)
 		},
@@ -109,7 +110,10 @@ func open(c connectors.Config, pools *lifetime.Shared[*pool]) (connectors.Destin
 		return nil, err
 	}
 	key := string(c.Connection) + "\x00" + connection.Warehouse + "\x00" + connection.Role
-	p, release, err := pools.Acquire(key, func() (*pool, error) { return newPool(config), nil })
+	if (connection.StageURL != "") && where.stage == userStage {
+		return nil, connectors.Errorf(connectors.Invalid, "settings", "stage: the connection has the stage_url of an external stage; name that stage")
+	}
+	p, release, err := pools.Acquire(key, func() (*pool, error) { return newPool(config, connection.Storage, c.Operator, c.Env) })
 	if err != nil {
 		return nil, err
 	}

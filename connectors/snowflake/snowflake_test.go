@@ -1,6 +1,8 @@
 package snowflake_test
 
 import (
+	"crypto/rand"
+	"crypto/rsa"
 	"crypto/x509"
 	"encoding/json"
 	"encoding/pem"
@@ -300,6 +302,16 @@ func write(t *testing.T, d connectors.Destination, b connectors.Batch) {
 			t.Fatalf("record %d: outcome %d, %s", i, o, r.Reasons[i])
 		}
 	}
+}
+
+// newKeyText is a key of nobody's as PEM text.
+func newKeyText(t testing.TB) string {
+	t.Helper()
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(key)}))
 }
 
 // keyText is the server's key as PEM text.

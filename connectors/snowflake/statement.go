@@ -204,6 +204,9 @@ func (t *transaction) Rollback() {
 		discard(t.conn)
 	}
 	_ = t.conn.Close() // gives it back to the pool
+	if t.file.path != "" {
+		_ = t.pool.bucket.Delete(ctx, t.pool.bucket.prefix+t.file.path) // else the lane's next file does it
+	}
 }
 
 // token is a name that no other attempt has.

@@ -18,13 +18,10 @@
 package redshifttest
 
 import (
-	"bytes"
 	"context"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
-	"net/http/httptest"
 	"net/url"
 	"slices"
 	"strings"
@@ -32,8 +29,6 @@ import (
 	"testing"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/johannesboyne/gofakes3"
-	"github.com/johannesboyne/gofakes3/backend/s3mem"
 
 	"tributary/connectors/amazon/amazontest"
 	"tributary/internal/pgtest"
@@ -50,19 +45,18 @@ const (
 
 // Server is a running server with one database, one bucket and one role by which it reads the bucket.
 type Server struct {
-	*amazontest.Keys
+	*amazontest.S3
 	// Address is where the database listens, Endpoint the URL of S3 and STS, DSN the PostgreSQL behind, for looking past Redshift.
 	Address, Endpoint, DSN string
 
 	database string // as PostgreSQL calls it
-	buckets  *s3mem.Backend
 	listener net.Listener
 	running  sync.WaitGroup
 
 	mu         sync.Mutex
 	passwords  map[string]string
 	attached   map[string]bool // roles by which the cluster reads
-	denied     map[string]bool // "role" or "key" may not use the bucket
+	denied     bool            // the roles may not use the bucket
 	conns      map[net.Conn]bool
 	statements []string
 	fail       func(sql string) *Failure
@@ -78,17 +72,14 @@ type Failure struct{ Code, Message, Detail string }
 func New(t testing.TB, keyID, secret, password string) *Server {
 	t.Helper()
 	s := &Server{
-		Keys: amazontest.NewKeys(keyID, secret, "s3", "sts"), DSN: pgtest.Database(t), buckets: s3mem.New(),
-		passwords: make(map[string]string), attached: map[string]bool{Role: true}, denied: make(map[string]bool), conns: make(map[net.Conn]bool), version: version,
+		S3: amazontest.ServeS3(t, amazontest.NewKeys(keyID, secret, "s3", "sts"), Bucket), DSN: pgtest.Database(t),
+		passwords: make(map[string]string), attached: map[string]bool{Role: true}, conns: make(map[net.Conn]bool), version: version,
 	}
 	u, err := url.Parse(s.DSN)
 	if err != nil {
 		t.Fatal(err)
 	}
 	s.database = strings.TrimPrefix(u.Path, "/")
-	if err := s.buckets.CreateBucket(Bucket); err != nil {
-		t.Fatal(err)
-	}
 	s.Exec(t, prelude...)
 	s.CreateUser(t, User, password)
 	s.Exec(t, `GRANT CREATE ON DATABASE "`+s.database+`" TO `+s.role(User))
@@ -96,14 +87,9 @@ func New(t testing.TB, keyID, secret, password string) *Server {
 		t.Fatal(err)
 	}
 	s.Address = s.listener.Addr().String()
-	store := gofakes3.New(s.buckets, gofakes3.WithLogger(gofakes3.DiscardLog())).Server()
-	objects := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { s.serveS3(w, r, store) }))
-	s.Endpoint = objects.URL
+	s.Endpoint = s.URL
 	s.running.Go(s.accept)
-	t.Cleanup(func() {
-		s.close()
-		objects.Close()
-	})
+	t.Cleanup(s.close)
 	return s
 }
 
@@ -143,7 +129,13 @@ func (s *Server) SetPassword(user, password string) { s.set(func() { s.passwords
 func (s *Server) AttachRole(arn string, attached bool) { s.set(func() { s.attached[arn] = attached }) }
 
 // Deny keeps "role", by which the cluster reads, or "key", which writes, from the bucket, or lets it there again.
-func (s *Server) Deny(who string, denied bool) { s.set(func() { s.denied[who] = denied }) }
+func (s *Server) Deny(who string, denied bool) {
+	if who == "key" {
+		s.S3.Deny("", denied)
+		return
+	}
+	s.set(func() { s.denied = denied })
+}
 
 // SetVersion makes version() say something else.
 func (s *Server) SetVersion(version string) { s.set(func() { s.version = version }) }
@@ -172,13 +164,9 @@ func (s *Server) Statements(parts ...string) []string {
 // Objects are the names of what is in the bucket.
 func (s *Server) Objects(t testing.TB) []string {
 	t.Helper()
-	list, err := s.buckets.ListBucket(Bucket, nil, gofakes3.ListBucketPage{})
+	names, err := s.Names(Bucket)
 	if err != nil {
 		t.Fatal(err)
-	}
-	var names []string
-	for _, o := range list.Contents {
-		names = append(names, o.Key)
 	}
 	return names
 }
@@ -197,43 +185,6 @@ func (s *Server) Exec(t testing.TB, statements ...string) {
 			t.Fatalf("%s: %v", sql, err)
 		}
 	}
-}
-
-// serveS3 answers for S3 and STS.
-func (s *Server) serveS3(w http.ResponseWriter, r *http.Request, store http.Handler) {
-	body, err := io.ReadAll(r.Body)
-	if err != nil {
-		return // who sent it has gone
-	}
-	r.Body = io.NopCloser(bytes.NewReader(body))
-	code := s.Verify(r, body)
-	s.mu.Lock()
-	denied := s.denied["key"]
-	s.mu.Unlock()
-	status := http.StatusForbidden
-	switch {
-	case amazontest.IsSTS(r):
-		s.AssumeRole(w, r, code)
-		return
-	case code == "UnrecognizedClientException": // S3 has codes of its own: https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html
-		code = "InvalidAccessKeyId"
-	case code == "InvalidSignatureException":
-		code = "SignatureDoesNotMatch"
-	case code != "", denied:
-		code = "AccessDenied"
-	case r.Method == http.MethodPut && r.Header.Get("If-Match") != "": // gofakes3 does not know it
-		_, key, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
-		code, status = "PreconditionFailed", http.StatusPreconditionFailed
-		if !strings.HasPrefix(r.URL.Path, "/"+Bucket+"/") {
-			code, status = "NoSuchBucket", http.StatusNotFound
-		} else if _, err := s.buckets.HeadObject(Bucket, key); err != nil {
-			code, status = "NoSuchKey", http.StatusNotFound
-		}
-	default:
-		store.ServeHTTP(w, r)
-		return
-	}
-	amazontest.AnswerXML(w, status, "Error", code)
 }
 
 func (s *Server) accept() {
@@ -276,22 +227,19 @@ func (s *Server) object(bucket, key string) ([]byte, *Failure) {
 		return &Failure{"XX000", fmt.Sprintf("S3ServiceException:%s,Status %d,Error %s,Rid 5C5EXAMPLE,ExtRid 9yEXAMPLE,CanRetry 1", message, status, code), ""}
 	}
 	s.mu.Lock()
-	denied := s.denied["role"]
+	denied := s.denied
 	s.mu.Unlock()
 	if denied {
 		return nil, refused("Access Denied", http.StatusForbidden, "AccessDenied")
 	}
-	if there, err := s.buckets.BucketExists(bucket); err != nil || !there {
-		return nil, refused("The specified bucket does not exist", http.StatusNotFound, "NoSuchBucket")
+	content, code := s.Object(bucket, key)
+	switch code {
+	case "":
+		return content, nil
+	case "NoSuchBucket":
+		return nil, refused("The specified bucket does not exist", http.StatusNotFound, code)
+	case "NoSuchKey":
+		return nil, refused("The specified key does not exist.", http.StatusNotFound, code)
 	}
-	o, err := s.buckets.GetObject(bucket, key, nil)
-	if err != nil {
-		return nil, refused("The specified key does not exist.", http.StatusNotFound, "NoSuchKey")
-	}
-	defer o.Contents.Close()
-	content, err := io.ReadAll(o.Contents)
-	if err != nil {
-		return nil, refused("We encountered an internal error. Please try again.", http.StatusInternalServerError, "InternalError")
-	}
-	return content, nil
+	return nil, refused("We encountered an internal error. Please try again.", http.StatusInternalServerError, code)
 }

@@ -89,6 +89,7 @@ func init() { // run refers to statements
 		`CREATE SCHEMA IF NOT EXISTS I \. I`: (*Server).createSchema,
 		`ALTER TABLE ` + tableShape + ` ADD COLUMN I ` + typeShape + `(?: NOT NULL)?(?: , I ` + typeShape + `)*`: (*Server).addColumns,
 		`DESCRIBE TABLE ` + tableShape: (*Server).describe,
+		`DESCRIBE STAGE ` + tableShape: (*Server).describeStage,
 		`SHOW SCHEMAS IN DATABASE I`:   (*Server).showSchemas,
 		`PUT S S AUTO_COMPRESS = FALSE SOURCE_COMPRESSION = GZIP OVERWRITE = TRUE`: (*Server).putCommand,
 		`COPY INTO ` + tableShape + ` FROM S FILES = \( S \) FILE_FORMAT = \( TYPE = JSON COMPRESSION = GZIP STRIP_OUTER_ARRAY = FALSE NULL_IF = \( \) \) ON_ERROR = ABORT_STATEMENT FORCE = TRUE`: (*Server).copyInto,

@@ -58,6 +58,8 @@ func (s *Server) handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /session/v1/login-request", s.login)
 	mux.HandleFunc("POST /session/token-request", s.renew)
+	mux.HandleFunc("POST /oauth/token-request", s.giveToken)
+	mux.HandleFunc("POST /external/token", s.giveToken)
 	mux.HandleFunc("POST /session/heartbeat", s.heartbeat)
 	mux.HandleFunc("POST /session", s.logout)
 	mux.HandleFunc("POST /queries/v1/query-request", s.run)

@@ -38,7 +38,7 @@ const (
 	Database  = "ANALYTICS"
 	Schema    = "CRM"
 	Stage     = "LOADS"
-	External  = "LAKE" // a stage that PUT can't write to
+	External  = "LAKE" // an external stage, which PUT can't write to
 )
 
 // Server is an account with one database.
@@ -54,7 +54,8 @@ type Server struct {
 	serial   int64
 	password string
 	oauth    string
-	expired  bool // the OAuth token has
+	refresh  string // the next refresh token
+	expired  bool   // the OAuth token has
 	sessions map[string]*session
 	queries  map[string]*query // by request ID
 	denied   map[string]bool   // privileges
@@ -62,6 +63,7 @@ type Server struct {
 	tables   map[string]*stored
 	files    map[string][]byte // by stage and path
 	uploads  map[string]string // path by signature
+	lake     *Lake             // behind the stage External
 	lose     bool
 	patience time.Duration // until an answer says that the statement still runs
 
@@ -84,7 +86,7 @@ const (
 func New(t testing.TB, returned *Returned) *Server {
 	t.Helper()
 	s := &Server{
-		returned: returned, password: Password, oauth: "oauth token", sessions: make(map[string]*session), queries: make(map[string]*query), denied: make(map[string]bool),
+		returned: returned, password: Password, oauth: "oauth-token", refresh: "refresh-token-0", sessions: make(map[string]*session), queries: make(map[string]*query), denied: make(map[string]bool),
 		schemas: map[string]bool{Schema: true}, tables: make(map[string]*stored), files: make(map[string][]byte), uploads: make(map[string]string), patience: 45 * time.Second,
 	}
 	s.writer.free = make(chan struct{}, 1)
@@ -125,7 +127,18 @@ var sharedKey = sync.OnceValues(func() (*rsa.PrivateKey, error) { return rsa.Gen
 func (s *Server) Key() *rsa.PrivateKey { return s.key }
 
 // OAuthToken is one that the server takes.
-func (s *Server) OAuthToken() string { return s.oauth }
+func (s *Server) OAuthToken() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.oauth
+}
+
+// RefreshToken is the one that gets the next OAuth token.
+func (s *Server) RefreshToken() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.refresh
+}
 
 // Deny takes a privilege away, such as CREATE TABLE.
 func (s *Server) Deny(privilege string) {

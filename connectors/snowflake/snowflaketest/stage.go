@@ -18,10 +18,38 @@ func (s *Server) stagePath(location string) (string, *Error) {
 	if !strings.HasPrefix(location, "@") || name != "~" && name != ownStage && name != external {
 		return "", fail(missing, "SQL compilation error: Stage '%s' does not exist or not authorized.", name)
 	}
-	if e := s.need("WRITE ON STAGE", "stage"); e != nil && name != "~" {
+	right := "WRITE ON STAGE"
+	if name == external { // https://docs.snowflake.com/en/user-guide/security-access-control-privileges#stage-privileges
+		right = "USAGE ON STAGE"
+	}
+	if e := s.need(right, "stage"); e != nil && name != "~" {
 		return "", e
 	}
 	return path.Join(name, rest), nil
+}
+
+// externalPath is where in the bucket a path of the stage External is.
+func externalPath(at string) (string, bool) {
+	rest, ok := strings.CutPrefix(at, quoted(Database)+"."+quoted(Schema)+"."+quoted(External)+"/")
+	return LakeFolder + rest, ok
+}
+
+// describeStage answers as https://docs.snowflake.com/en/sql-reference/sql/desc-stage
+func (s *Server) describeStage(_ context.Context, _ *session, tokens []token, _ *request, _ string) (*answerData, *Error) {
+	name := fullName(tokens[2].text, tokens[4].text, tokens[6].text)
+	at, e := s.stagePath("@" + name)
+	if e != nil {
+		return nil, e
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	location := ""
+	if strings.Contains(at, quoted(External)) && s.lake != nil {
+		location = `["` + s.lake.URL + `"]`
+	}
+	return answer(typeShow, []string{"parent_property", "property", "property_type", "property_value", "property_default"}, [][]*string{
+		row("STAGE_FILE_FORMAT", "TYPE", "String", "CSV", "CSV"), row("STAGE_LOCATION", "URL", "String", location, ""), row("DIRECTORY", "ENABLE", "Boolean", "false", "false"),
+	}), nil
 }
 
 func (s *Server) putCommand(_ context.Context, _ *session, tokens []token, _ *request, base string) (*answerData, *Error) {
@@ -55,6 +83,13 @@ func (s *Server) listFiles(_ context.Context, _ *session, tokens []token, _ *req
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var rows [][]*string
+	if at, external := externalPath(at); external && s.lake != nil && tokens[0].text == "LIST" {
+		for _, name := range s.lake.names() {
+			if strings.HasPrefix(name, at+"/") {
+				rows = append(rows, row(strings.TrimSuffix(s.lake.URL, LakeFolder)+name, "1", "md5", "date"))
+			}
+		}
+	}
 	for name, data := range s.files {
 		if strings.HasPrefix(name, at+"/") {
 			rows = append(rows, row(name, itoa(int64(len(data))), "md5", "date"))
@@ -90,7 +125,11 @@ func (s *Server) copyInto(ctx context.Context, session *session, tokens []token,
 	name := at + "/" + tokens[12].text
 	s.mu.Lock()
 	packed, ok := s.files[name]
+	lake := s.lake
 	s.mu.Unlock()
+	if name, external := externalPath(name); external && lake != nil {
+		packed, ok = lake.read(name)
+	}
 	if !ok {
 		return nil, fail(noFile, "Remote file '%s' was not found.", name)
 	}
