@@ -151,7 +151,7 @@ func (d *destination) checkOwner(ctx context.Context, conn *session) error {
 		return d.failed(err)
 	}
 	if others > 0 {
-		hand := fmt.Sprintf("ALTER TABLE %s.%s OWNER TO %s", quote(d.schema), quote(spell(name)), quote(d.pool.Config().ConnConfig.User))
+		hand := fmt.Sprintf("ALTER TABLE %s.%s OWNER TO %s", quote(d.schema), quote(spell(name)), quote(d.pool.user()))
 		return connectors.Errorf(connectors.Forbidden, "check", "schema evolve has to change the table, which is another user's; set another rule, or %s", administrator([]string{hand}))
 	}
 	return nil

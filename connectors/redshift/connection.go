@@ -22,8 +22,10 @@ type Connection struct {
 	Host        string `json:"host" jsonschema:"required,description=Endpoint of the cluster or workgroup without port and database"`
 	Port        int    `json:"port,omitempty" jsonschema:"description=Port,default=5439,minimum=1,maximum=65535"`
 	Database    string `json:"database" jsonschema:"required,description=Database"`
-	User        string `json:"user" jsonschema:"required,description=User of the database"`
-	Password    string `json:"password" jsonschema:"required,description=Password of the user,format=password"`
+	User        string `json:"user,omitempty" jsonschema:"description=User of the database; with cluster and without user it is who the credentials of AWS are; with workgroup it always is"`
+	Password    string `json:"password,omitempty" jsonschema:"description=Password of the user; instead of it IAM gives temporary ones for a cluster or a workgroup,format=password"`
+	Cluster     string `json:"cluster,omitempty" jsonschema:"description=Identifier of a provisioned cluster that IAM lets in without a password"`
+	Workgroup   string `json:"workgroup,omitempty" jsonschema:"description=Name of a serverless workgroup that IAM lets in without a password"`
 	SSLMode     string `json:"sslmode,omitempty" jsonschema:"description=How far TLS is wanted and the server's certificate checked,enum=disable,enum=prefer,enum=require,enum=verify-ca,enum=verify-full,default=verify-full"`
 	SSLRootCert string `json:"sslrootcert,omitempty" jsonschema:"description=PEM text of the authority that signed the server's certificate; without it the system's authorities are trusted"`
 
@@ -32,13 +34,15 @@ type Connection struct {
 	Region  string `json:"region" jsonschema:"required,description=Region of the bucket such as eu-central-1"`
 	IAMRole string `json:"iam_role" jsonschema:"required,description=ARN of the role by which Redshift reads the bucket; several that it assumes one by the other are separated by commas; default for the default role of the cluster or workgroup"`
 
-	// Credentials write to the bucket.
+	// Credentials write to the bucket, and log in where there is no password.
 	amazon.Credentials
-	Endpoint string `json:"endpoint,omitempty" jsonschema:"format=uri,description=https URL of what speaks the protocols of S3 and STS instead of AWS such as an emulator. http only in a network that the operator allows"`
+	Endpoint string `json:"endpoint,omitempty" jsonschema:"format=uri,description=https URL of what speaks the protocols of S3 and STS and Redshift's API instead of AWS such as an emulator. http only in a network that the operator allows"`
 }
 
 var (
-	sslModes   = []string{"disable", "prefer", "require", "verify-ca", "verify-full"}
+	sslModes = []string{"disable", "prefer", "require", "verify-ca", "verify-full"}
+	// nameRule is of clusters and workgroups: https://docs.aws.amazon.com/redshift/latest/APIReference/API_CreateCluster.html
+	nameRule   = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,63}$`)
 	bucketRule = regexp.MustCompile(`^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$`)
 	prefixRule = regexp.MustCompile(`^[A-Za-z0-9!_.=-]+(/[A-Za-z0-9!_.=-]+)*$`)
 	// roleRule is of IAM_ROLE, with chains: https://docs.aws.amazon.com/redshift/latest/dg/copy-parameters-authorization.html
@@ -64,7 +68,17 @@ func (c Connection) config(operator bool, allowed []*net.IPNet) (*pgxpool.Config
 	want(c.Host != "" && !strings.ContainsAny(c.Host, ":,/@\x00"), "host: want the endpoint alone, such as warehouse.abc123.eu-central-1.redshift.amazonaws.com, without port and database")
 	want(port >= 1 && port <= 65535, "port: want 1 to 65535")
 	want(c.Database != "" && !strings.Contains(c.Database, "\x00"), "database is missing")
-	want(c.User != "" && !strings.Contains(c.User, "\x00"), "user is missing")
+	ways := 0
+	for _, way := range []string{c.Password, c.Cluster, c.Workgroup} {
+		if way != "" {
+			ways++
+		}
+	}
+	want(ways == 1, "give one of password, cluster and workgroup")
+	want((c.User != "" || c.Password == "") && !strings.Contains(c.User, "\x00"), "user is missing")
+	want(c.Workgroup == "" || c.User == "", "user: a workgroup lets in who the credentials of AWS are; leave it out")
+	want(c.Cluster == "" || nameRule.MatchString(c.Cluster), "cluster: want the identifier of a cluster, such as warehouse")
+	want(c.Workgroup == "" || nameRule.MatchString(c.Workgroup), "workgroup: want the name of a workgroup, such as sales")
 	want(slices.Contains(sslModes, mode), "sslmode: want "+strings.Join(sslModes, ", "))
 	want(bucketRule.MatchString(c.Bucket), "bucket: want the name of an S3 bucket")
 	want(c.Prefix == "" || prefixRule.MatchString(c.Prefix) && len(c.Prefix) <= 500, "prefix: want a folder such as loads/tributary, of letters, digits and !_.=-")
@@ -88,11 +102,11 @@ func (c Connection) config(operator bool, allowed []*net.IPNet) (*pgxpool.Config
 
 	config, err := pgxpool.ParseConfig(fmt.Sprintf(
 		"host=%s port=%d dbname=%s user=%s sslmode=%s sslrootcert='' sslcert='' sslkey='' passfile='' target_session_attrs=any",
-		parameter(c.Host), port, parameter(c.Database), parameter(c.User), mode))
+		parameter(c.Host), port, parameter(c.Database), parameter(cmp.Or(c.User, "-")), mode)) // without a user it would be the worker's own
 	if err != nil {
 		return nil, connectors.Errorf(connectors.Invalid, "connection", "the parts do not make a connection")
 	}
-	config.ConnConfig.Password = c.Password
+	config.ConnConfig.User, config.ConnConfig.Password = c.User, c.Password
 	config.ConnConfig.ConnectTimeout = connectTimeout
 	config.ConnConfig.RuntimeParams = map[string]string{"application_name": "tributary", "client_encoding": "UTF8"}
 	if config.ConnConfig.TLSConfig != nil {

@@ -155,6 +155,12 @@ func (p *pool) answered(op string, pg *pgconn.PgError) *connectors.Error {
 	switch pg.Code[:min(2, len(pg.Code))] {
 	case "28":
 		message = "the user or the password is not accepted"
+		if p.login != nil {
+			if p.login.forget() {
+				return connectors.Errorf(connectors.Unavailable, op, "the password that IAM gave is not accepted any more: another is asked for (SQLSTATE %s)", pg.Code)
+			}
+			message = "the user that IAM gave a password for is not accepted: it may not be there; make it by CREATE USER " + quote(p.user()) + " PASSWORD DISABLE"
+		}
 	case "3D", "3F", "42":
 		message = connectors.Clip(pg.Message, 400)
 	case "08", "25", "40", "53", "55", "57", "58":
@@ -239,7 +245,7 @@ type grants struct{ create, temporary, schema, tables string }
 
 func (p *pool) grants(schema string) grants {
 	config := p.Config().ConnConfig
-	user, database, schema := quote(config.User), quote(config.Database), quote(schema)
+	user, database, schema := quote(p.user()), quote(config.Database), quote(schema)
 	return grants{
 		create:    fmt.Sprintf("GRANT CREATE ON DATABASE %s TO %s", database, user),
 		temporary: fmt.Sprintf("GRANT TEMPORARY ON DATABASE %s TO %s", database, user),

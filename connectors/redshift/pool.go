@@ -21,6 +21,7 @@ import (
 type pool struct {
 	*pgxpool.Pool
 	files files
+	login *login // nil with a password
 	http  *http.Client
 	mu    sync.Mutex
 	ready map[readiness]bool
@@ -60,6 +61,10 @@ func newPool(c Connection, config *pgxpool.Config, env connectors.Env) (*pool, e
 	p.files = files{
 		client: s3.NewFromConfig(cfg, func(o *s3.Options) { o.UsePathStyle = c.Endpoint != "" }),
 		bucket: c.Bucket, prefix: cmp.Or(c.Prefix, defaultPrefix), region: c.Region, role: c.IAMRole, log: env.Logger(),
+	}
+	if c.Password == "" {
+		p.login = newLogin(c, cfg, env)
+		config.BeforeConnect = p.login.enter
 	}
 	if p.Pool, err = pgxpool.NewWithConfig(context.Background(), config); err != nil {
 		return nil, connectors.Errorf(connectors.Invalid, "connection", "the pool can't be made")

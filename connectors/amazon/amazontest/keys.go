@@ -97,6 +97,15 @@ func (k *Keys) Verify(r *http.Request, body []byte) string {
 	return ""
 }
 
+// ServiceOf is the service that a request is signed for; "" where it is not signed.
+func ServiceOf(r *http.Request) string {
+	parts := authorization.FindStringSubmatch(r.Header.Get("Authorization"))
+	if parts == nil {
+		return ""
+	}
+	return parts[4]
+}
+
 // IsSTS says that a request is for STS.
 func IsSTS(r *http.Request) bool {
 	return r.Method == http.MethodPost && r.URL.Path == "/" && strings.HasPrefix(r.Header.Get("Content-Type"), "application/x-www-form-urlencoded")

@@ -23,6 +23,7 @@ type S3 struct {
 	mu     sync.Mutex
 	denied map[string]bool
 	before func(r *http.Request) bool
+	other  func(w http.ResponseWriter, r *http.Request, body []byte, code string) bool
 }
 
 // ServeS3 starts a server with buckets, which ends with the test. The keys are for s3 and sts.
@@ -53,6 +54,13 @@ func (s *S3) Befall(f func(r *http.Request) bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.before = f
+}
+
+// Serve lets other services answer at the same URL: f returns whether it did. The code is that of Verify.
+func (s *S3) Serve(f func(w http.ResponseWriter, r *http.Request, body []byte, code string) bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.other = f
 }
 
 // Object is what stands in a bucket; code is that of the error where it does not: https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html
@@ -92,12 +100,14 @@ func (s *S3) serve(w http.ResponseWriter, r *http.Request, store http.Handler) {
 	r.Body = io.NopCloser(bytes.NewReader(body))
 	code := s.Verify(r, body)
 	s.mu.Lock()
-	denied, before := s.denied[""] || s.denied[r.Method], s.before
+	denied, before, other := s.denied[""] || s.denied[r.Method], s.before, s.other
 	s.mu.Unlock()
 	status := http.StatusForbidden
 	switch {
 	case before != nil && before(r):
 		panic(http.ErrAbortHandler)
+	case other != nil && other(w, r, body, code):
+		return
 	case IsSTS(r):
 		s.AssumeRole(w, r, code)
 		return

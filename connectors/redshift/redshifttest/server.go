@@ -13,12 +13,14 @@
 //   - a backslash escapes in every string, and E'...' is unknown, as in PostgreSQL 8.0: https://docs.aws.amazon.com/redshift/latest/dg/c_redshift-and-postgres-sql.html
 //   - SUPER holds no string of more than 65,535 bytes and no object with two attributes of one name, and numbers as Redshift's types do:
 //     https://docs.aws.amazon.com/redshift/latest/dg/limitations-super.html, https://docs.aws.amazon.com/redshift/latest/dg/super-configurations.html
+//   - passwords that IAM gives: see giveCredentials
 //   - COPY reads what a manifest names, by a role that is attached to the cluster; a row that it refuses stands in SYS_LOAD_ERROR_DETAIL:
 //     https://docs.aws.amazon.com/redshift/latest/dg/r_COPY.html, https://docs.aws.amazon.com/redshift/latest/dg/SYS_LOAD_ERROR_DETAIL.html
 package redshifttest
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"net"
 	"net/http"
@@ -55,8 +57,13 @@ type Server struct {
 
 	mu         sync.Mutex
 	passwords  map[string]string
-	attached   map[string]bool // roles by which the cluster reads
-	denied     bool            // the roles may not use the bucket
+	iam        map[string]string // passwords that IAM gave, by user
+	given      int               // how many
+	identified []string          // users that were made for identities of IAM
+	policy     bool              // the key lacks the right to get one
+	tls        *tls.Config       // nil: it is not spoken
+	attached   map[string]bool   // roles by which the cluster reads
+	denied     bool              // the roles may not use the bucket
 	conns      map[net.Conn]bool
 	statements []string
 	fail       func(sql string) *Failure
@@ -72,8 +79,8 @@ type Failure struct{ Code, Message, Detail string }
 func New(t testing.TB, keyID, secret, password string) *Server {
 	t.Helper()
 	s := &Server{
-		S3: amazontest.ServeS3(t, amazontest.NewKeys(keyID, secret, "s3", "sts"), Bucket), DSN: pgtest.Database(t),
-		passwords: make(map[string]string), attached: map[string]bool{Role: true}, conns: make(map[net.Conn]bool), version: version,
+		S3: amazontest.ServeS3(t, amazontest.NewKeys(keyID, secret, "s3", "sts", "redshift", "redshift-serverless"), Bucket), DSN: pgtest.Database(t),
+		passwords: make(map[string]string), iam: make(map[string]string), attached: map[string]bool{Role: true}, conns: make(map[net.Conn]bool), version: version,
 	}
 	u, err := url.Parse(s.DSN)
 	if err != nil {
@@ -88,8 +95,14 @@ func New(t testing.TB, keyID, secret, password string) *Server {
 	}
 	s.Address = s.listener.Addr().String()
 	s.Endpoint = s.URL
+	s.Serve(s.giveCredentials)
 	s.running.Go(s.accept)
-	t.Cleanup(s.close)
+	t.Cleanup(func() {
+		s.close()
+		for _, name := range s.identified {
+			s.Exec(t, "DROP OWNED BY "+name+" CASCADE", "DROP ROLE "+name)
+		}
+	})
 	return s
 }
 
@@ -102,8 +115,11 @@ var prelude = []string{
 	`GRANT SELECT ON sys_load_error_detail TO PUBLIC`,
 }
 
-// role is the name of a user in PostgreSQL, whose users all databases share.
-func (s *Server) role(user string) string { return `"` + user + "_" + s.database + `"` }
+// role is the name of a user in PostgreSQL, whose users all databases share. IAM gives passwords to users of other names.
+func (s *Server) role(user string) string {
+	user = strings.TrimPrefix(user, "IAM:")
+	return `"` + user + "_" + s.database + `"`
+}
 
 // CreateUser makes a user of the database, who may use the schema public and make temporary tables, as everybody may in Redshift:
 // https://docs.aws.amazon.com/redshift/latest/dg/r_Privileges.html
@@ -125,16 +141,24 @@ func (s *Server) RevokeTemporary(t testing.TB) {
 // SetPassword gives a user another password.
 func (s *Server) SetPassword(user, password string) { s.set(func() { s.passwords[user] = password }) }
 
+// SpeakTLS makes the database speak TLS with a certificate.
+func (s *Server) SpeakTLS(certificate tls.Certificate) {
+	s.set(func() { s.tls = &tls.Config{Certificates: []tls.Certificate{certificate}} })
+}
+
 // AttachRole attaches a role to the cluster, or detaches it.
 func (s *Server) AttachRole(arn string, attached bool) { s.set(func() { s.attached[arn] = attached }) }
 
-// Deny keeps "role", by which the cluster reads, or "key", which writes, from the bucket, or lets it there again.
+// Deny keeps "role", by which the cluster reads, or "key", which writes, from the bucket, or "login" from getting passwords, or lets it again.
 func (s *Server) Deny(who string, denied bool) {
-	if who == "key" {
+	switch who {
+	case "key":
 		s.S3.Deny("", denied)
-		return
+	case "login":
+		s.set(func() { s.policy = denied })
+	default:
+		s.set(func() { s.denied = denied })
 	}
-	s.set(func() { s.denied = denied })
 }
 
 // SetVersion makes version() say something else.

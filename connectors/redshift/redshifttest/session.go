@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/md5"
 	"crypto/rand"
+	"crypto/tls"
 	"encoding/hex"
 	"net"
 	"strconv"
@@ -51,7 +52,25 @@ func (c *session) start(conn net.Conn) *pgproto3.StartupMessage {
 		case *pgproto3.CancelRequest:
 			c.cancel(m)
 			return nil
-		default: // of TLS and GSS
+		case *pgproto3.SSLRequest:
+			c.mu.Lock()
+			config := c.tls
+			c.mu.Unlock()
+			answer := byte('N')
+			if config != nil {
+				answer = 'S'
+			}
+			if _, err := conn.Write([]byte{answer}); err != nil {
+				return nil
+			}
+			if config != nil {
+				secure := tls.Server(conn, config)
+				if secure.Handshake() != nil {
+					return nil // who called does not trust it
+				}
+				conn, c.client = secure, pgproto3.NewBackend(secure, secure)
+			}
+		default: // of GSS
 			if _, err := conn.Write([]byte{'N'}); err != nil {
 				return nil
 			}
@@ -98,6 +117,9 @@ func (c *session) authenticate(start *pgproto3.StartupMessage) bool {
 	}
 	c.mu.Lock()
 	password, known := c.passwords[user]
+	if given, ok := c.iam[user]; ok {
+		password, known = given, ok
+	}
 	c.mu.Unlock()
 	sum := func(s string) string {
 		h := md5.Sum([]byte(s))
