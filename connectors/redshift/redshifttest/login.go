@@ -149,7 +149,7 @@ func (s *Server) give(user string) (password string, ends time.Time, err error) 
 	s.given++
 	password = "canary-given-" + strconv.Itoa(s.given)
 	s.iam[user] = password
-	return password, time.Now().Add(time.Hour), nil
+	return password, s.now().Add(time.Hour), nil
 }
 
 // identify makes the user of an identity, once.
@@ -173,6 +173,9 @@ func (s *Server) identify(user string) error {
 	s.set(func() { s.identified = append(s.identified, name) })
 	return nil
 }
+
+// SetClock is what the times of passwords are told by.
+func (s *Server) SetClock(now func() time.Time) { s.set(func() { s.now = now }) }
 
 // Given is how many passwords IAM has given.
 func (s *Server) Given() int {

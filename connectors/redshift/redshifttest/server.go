@@ -29,6 +29,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -59,11 +60,12 @@ type Server struct {
 	passwords  map[string]string
 	iam        map[string]string // passwords that IAM gave, by user
 	given      int               // how many
-	identified []string          // users that were made for identities of IAM
-	policy     bool              // the key lacks the right to get one
-	tls        *tls.Config       // nil: it is not spoken
-	attached   map[string]bool   // roles by which the cluster reads
-	denied     bool              // the roles may not use the bucket
+	now        func() time.Time
+	identified []string        // users that were made for identities of IAM
+	policy     bool            // the key lacks the right to get one
+	tls        *tls.Config     // nil: it is not spoken
+	attached   map[string]bool // roles by which the cluster reads
+	denied     bool            // the roles may not use the bucket
 	conns      map[net.Conn]bool
 	statements []string
 	fail       func(sql string) *Failure
@@ -80,7 +82,7 @@ func New(t testing.TB, keyID, secret, password string) *Server {
 	t.Helper()
 	s := &Server{
 		S3: amazontest.ServeS3(t, amazontest.NewKeys(keyID, secret, "s3", "sts", "redshift", "redshift-serverless"), Bucket), DSN: pgtest.Database(t),
-		passwords: make(map[string]string), iam: make(map[string]string), attached: map[string]bool{Role: true}, conns: make(map[net.Conn]bool), version: version,
+		passwords: make(map[string]string), iam: make(map[string]string), now: time.Now, attached: map[string]bool{Role: true}, conns: make(map[net.Conn]bool), version: version,
 	}
 	u, err := url.Parse(s.DSN)
 	if err != nil {
