@@ -128,12 +128,32 @@ func (k *Keys) AssumeRole(w http.ResponseWriter, r *http.Request, code string) {
 		AnswerXML(w, http.StatusForbidden, "ErrorResponse", "AccessDenied")
 		return
 	}
-	keyID := fmt.Sprintf("ASIATEMPORARY%03d", len(k.tokens))
-	k.secrets[keyID], k.tokens[keyID] = "secret of "+keyID, "token of "+keyID
+	keyID := k.temporary()
 	w.Header().Set("Content-Type", "text/xml")
 	fmt.Fprintf(w, `<AssumeRoleResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><AssumeRoleResult><Credentials><AccessKeyId>%s</AccessKeyId>`+
 		`<SecretAccessKey>%s</SecretAccessKey><SessionToken>%s</SessionToken><Expiration>%s</Expiration></Credentials></AssumeRoleResult></AssumeRoleResponse>`,
 		keyID, k.secrets[keyID], k.tokens[keyID], time.Now().Add(time.Hour).UTC().Format(time.RFC3339))
+}
+
+func (k *Keys) temporary() (keyID string) {
+	keyID = fmt.Sprintf("ASIATEMPORARY%03d", len(k.tokens))
+	k.secrets[keyID], k.tokens[keyID] = "secret of "+keyID, "token of "+keyID
+	return keyID
+}
+
+// Temporary makes a temporary access key, as STS does.
+func (k *Keys) Temporary() (keyID, secret, token string) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	keyID = k.temporary()
+	return keyID, k.secrets[keyID], k.tokens[keyID]
+}
+
+// Assumed is how many temporary keys there are.
+func (k *Keys) Assumed() int {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return len(k.tokens)
 }
 
 // AnswerXML answers as STS does, whose errors stand in an ErrorResponse, and S3, whose errors stand by themselves: root is Error.
