@@ -19,6 +19,8 @@ import (
 type DestinationHarness struct {
 	// New makes an empty place to write to, which ends with the test.
 	New func(t *testing.T) DestinationPlace
+	// Apart makes a place whose stand-in runs in another process, for the largest batch, so that Memory is the destination's alone; nil: New does.
+	Apart func(t *testing.T) DestinationPlace
 	// Modes that the destination offers.
 	Modes []connectors.Mode
 	// Once is how the destination knows what was written before.
@@ -32,8 +34,10 @@ type DestinationHarness struct {
 	Memory float64
 	// AnyBytes says that it holds payloads that are no text.
 	AnyBytes bool
-	// Refuses tells which JSON texts the destination can't hold and rejects; nil: none.
+	// Refuses tells which JSON texts the destination can't hold and rejects, and is true of a payload where it is of a value in it; nil: none.
 	Refuses func(data []byte) bool
+	// Spells is how a payload stands in layout raw that the destination does not keep byte for byte; nil: it does.
+	Spells func(data string) string
 	// Poison is a payload that only the destination itself finds to be wrong; nil: there is none.
 	Poison []byte
 	// Failing destinations can't work, each for its reason, and have Canary among their secrets. A connector that logs is opened with slog.Default() as

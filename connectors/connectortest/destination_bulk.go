@@ -29,7 +29,11 @@ const (
 
 // testBulk writes one batch of 100,000 records. It runs alone: the memory that it measures is the process's.
 func testBulk(t *testing.T, h DestinationHarness, mode connectors.Mode, columns bool) {
-	b := &destinationTest{T: t, h: h, mode: mode, place: h.New(t), columns: columns}
+	place := h.New
+	if h.Apart != nil {
+		place = h.Apart
+	}
+	b := &destinationTest{T: t, h: h, mode: mode, place: place(t), columns: columns}
 	if columns && b.place.Columns == nil {
 		return
 	}

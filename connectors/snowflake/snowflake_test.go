@@ -1,6 +1,7 @@
 package snowflake_test
 
 import (
+	"bytes"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/x509"
@@ -111,11 +112,28 @@ func rowOf(t testing.TB, row map[string]*string, data string) connectortest.Row 
 	return r
 }
 
+// each reads the rows of the tables that have a column, whatever case its name is in; names are in lower case.
+func each(t testing.TB, s *snowflaketest.Server, having string, f func(table string, row map[string]*string)) {
+	t.Helper()
+	for _, having := range []string{having, strings.ToUpper(having)} {
+		s.Read(t, having, func(table string, row map[string]*string) {
+			if having == strings.ToUpper(having) {
+				lower := make(map[string]*string, len(row))
+				for name, value := range row {
+					lower[strings.ToLower(name)] = value
+				}
+				row = lower
+			}
+			f(table, row)
+		})
+	}
+}
+
 // rows reads all tables that have rows of ours.
 func rows(t testing.TB, s *snowflaketest.Server) []connectortest.Row {
 	t.Helper()
 	var all []connectortest.Row
-	s.Read(t, "_installation", func(_ string, row map[string]*string) { all = append(all, rowOf(t, row, text(row["data"]))) })
+	each(t, s, "_installation", func(_ string, row map[string]*string) { all = append(all, rowOf(t, row, text(row["data"]))) })
 	return all
 }
 
@@ -123,19 +141,19 @@ func rows(t testing.TB, s *snowflaketest.Server) []connectortest.Row {
 func columnRows(t testing.TB, s *snowflaketest.Server) []connectortest.Row {
 	t.Helper()
 	asJSON := make(map[string]bool) // columns of text that hold JSON
-	s.Read(t, "column_name", func(_ string, row map[string]*string) {
+	each(t, s, "column_name", func(_ string, row map[string]*string) {
 		if text(row["type"]) == "json" {
-			asJSON[text(row["table_name"])+"\x00"+text(row["column_name"])] = true
+			asJSON[strings.ToLower(text(row["table_name"])+"\x00"+text(row["column_name"]))] = true
 		}
 	})
 	types := make(map[string]map[string]string)
 	var all []connectortest.Row
-	s.Read(t, "_installation", func(table string, row map[string]*string) {
+	each(t, s, "_installation", func(table string, row map[string]*string) {
 		if types[table] == nil {
 			types[table] = make(map[string]string)
 			columns, _ := s.Table(t, table)
 			for _, c := range columns {
-				types[table][c.Name] = c.Type
+				types[table][strings.ToLower(c.Name)] = c.Type
 			}
 		}
 		var fields []string
@@ -144,7 +162,8 @@ func columnRows(t testing.TB, s *snowflaketest.Server) []connectortest.Row {
 				continue
 			}
 			text := *value
-			if kind := types[table][name]; (strings.HasPrefix(kind, "VARCHAR") || strings.HasPrefix(kind, "TIMESTAMP")) && !asJSON[table+"\x00"+name] {
+			lower := strings.ToLower(name)
+			if kind := types[table][lower]; (strings.HasPrefix(kind, "VARCHAR") || strings.HasPrefix(kind, "TIMESTAMP")) && !asJSON[strings.ToLower(table)+"\x00"+lower] {
 				text = string(raw(t, text))
 			}
 			fields = append(fields, string(raw(t, name))+":"+text)
@@ -225,10 +244,11 @@ func failing() map[string]connectortest.FailingDestination {
 	}
 }
 
-func suite(t *testing.T, settings snowflake.Settings, columns bool, failing map[string]connectortest.FailingDestination) {
-	connectortest.TestDestination(t, connectortest.DestinationHarness{
+func suite(t *testing.T, settings snowflake.Settings, failing map[string]connectortest.FailingDestination) {
+	h := connectortest.DestinationHarness{
 		Modes: []connectors.Mode{connectors.Append, connectors.ModeUpsert}, Once: connectortest.ByLedger, Canary: canary, Failing: failing,
-		Bulk: 20_000, Memory: 80, // the stand-in runs DuckDB in this process, whose buffers take more than these batches
+		Bulk:  50_000, // as many as a statement has: the stand-in takes a while
+		Apart: func(t *testing.T) connectortest.DestinationPlace { return placeApart(t, settings) },
 		Leaves: []goleak.Option{ // a proxy that is stopped while it has bytes in hand never lets go of them
 			goleak.IgnoreAnyFunction("github.com/Shopify/toxiproxy/v2/stream.(*ChanWriter).Write"),
 			goleak.IgnoreAnyFunction("github.com/Shopify/toxiproxy/v2/toxics.(*ToxicStub).Run"),
@@ -251,23 +271,37 @@ func suite(t *testing.T, settings snowflake.Settings, columns bool, failing map[
 					}
 				},
 			}
-			if columns {
-				place.Columns = &connectortest.ColumnsPlace{
-					Open: func(t *testing.T, mode connectors.Mode, rule connectors.SchemaRule) connectors.Destination {
-						return open(t, def, c, settings, connectors.Config{Mode: mode, Layout: connectors.LayoutColumns, Schema: rule})
-					},
-					Rows: func(t *testing.T) []connectortest.Row { return columnRows(t, s) },
-					AddColumn: func(t *testing.T, table, column, kind string) {
-						s.AddColumn(t, table, column, map[string]string{"integer": "NUMBER(38,0)", "text": "VARCHAR", "timestamp": "TIMESTAMP_NTZ"}[kind])
-					},
-				}
+			place.Columns = &connectortest.ColumnsPlace{
+				Open: func(t *testing.T, mode connectors.Mode, rule connectors.SchemaRule) connectors.Destination {
+					return open(t, def, c, settings, connectors.Config{Mode: mode, Layout: connectors.LayoutColumns, Schema: rule})
+				},
+				Rows: func(t *testing.T) []connectortest.Row { return columnRows(t, s) },
+				AddColumn: func(t *testing.T, table, column, kind string) {
+					if settings.Names == "" {
+						table, column = strings.ToUpper(table), strings.ToUpper(column)
+					}
+					s.AddColumn(t, table, column, map[string]string{"integer": "NUMBER(38,0)", "text": "VARCHAR", "timestamp": "TIMESTAMP_NTZ"}[kind])
+				},
 			}
 			return place
 		},
-	})
+	}
+	if settings.JSON == "" { // VARIANT
+		h.Spells, h.Records, h.Bulk = snowflaketest.Variant, 3_000, 10_000
+		h.Refuses = func(data []byte) bool {
+			return slices.ContainsFunc([]string{"1e400", "1e-400", `"\ud800"`, strings.Repeat("9", 39)}, func(text string) bool { return bytes.Contains(data, []byte(text)) })
+		}
+	}
+	connectortest.TestDestination(t, h)
 }
 
-func TestDestination(t *testing.T) { suite(t, warehouse, true, failing()) }
+// TestDestination runs the suite with settings that keep everything as it is.
+func TestDestination(t *testing.T) { suite(t, warehouse, failing()) }
+
+// TestDestinationDefaults runs it with those that a block has by default: names in upper case, and VARIANT.
+func TestDestinationDefaults(t *testing.T) {
+	suite(t, snowflake.Settings{Database: snowflaketest.Database, Schema: snowflaketest.Schema}, nil)
+}
 
 // batch makes a batch of n records of a stream.
 func batch(mode connectors.Mode, stream string, first, n int) connectors.Batch {

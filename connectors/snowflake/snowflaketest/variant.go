@@ -9,6 +9,14 @@ import (
 	"strings"
 )
 
+// Variant is how VARIANT spells a JSON text, or the text itself where it is none.
+func Variant(text string) string {
+	if spelled, err := normal(text); err == nil {
+		return spelled
+	}
+	return text
+}
+
 // normal is how VARIANT keeps a JSON text: see the package.
 func normal(text string) (string, error) {
 	d := json.NewDecoder(strings.NewReader(text))
