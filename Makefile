@@ -32,7 +32,7 @@ test-slow: servers ## test against servers that take minutes to have: FerretDB, 
 	internal/tools/mysql.sh $(GO) test -count=1 -timeout 30m -run '/mysql|TestLoadsTurnedOff' ./connectors/mysql
 
 # Packages whose suites can run against a real service, each with the end of the variable TRIBUTARY_TEST_* that says where it is.
-LIVE := postgres:POSTGRES mysql:MYSQL mysql:MARIADB bigquery:BIGQUERY mongodb:MONGODB object:S3 object:GCS pubsub:PUBSUB eventbridge:EVENTBRIDGE kafka:KAFKA
+LIVE := postgres:POSTGRES mysql:MYSQL mysql:MARIADB bigquery:BIGQUERY mongodb:MONGODB object:S3 object:GCS pubsub:PUBSUB eventbridge:EVENTBRIDGE kafka:KAFKA snowflake:SNOWFLAKE redshift:REDSHIFT
 
 test-live: cxx ## test against the real services that TRIBUTARY_TEST_* variables name, see docs/destinations
 	@packages=; for each in $(LIVE); do \

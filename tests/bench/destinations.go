@@ -29,6 +29,8 @@ var destinations = []written{
 	{"write_mariadb_upsert", "MariaDB, upsert", "mysql", "^upsert$", "upsert/floor", "upsert/destination", 2},
 	{"write_duckdb", "DuckDB, append", "duckdb", "^(floor|append)$", "floor", "append", 4},
 	{"write_bigquery", "BigQuery's stand-in, append", "bigquery", "^(floor|append)$", "floor", "append", 4},
+	{"write_snowflake", "Snowflake's stand-in, append", "snowflake", "^(floor|append)$", "floor", "append", 4},
+	{"write_redshift", "Redshift's stand-in, append", "redshift", "^(floor|append)$", "floor", "append", 2},
 	{"write_s3", "S3's stand-in, gzip", "object", "^(floor|#00)$", "floor", "#00", 4},
 	{"write_kafka", "Kafka's stand-in", "kafka", "^(floor|destination)$", "floor", "destination", 8},
 	{"write_pubsub", "Pub/Sub's stand-in", "pubsub", "^unordered$", "unordered/floor", "unordered/destination", 8},

@@ -91,6 +91,10 @@ func init() { // run refers to statements
 		`DESCRIBE TABLE ` + tableShape: (*Server).describe,
 		`DESCRIBE STAGE ` + tableShape: (*Server).describeStage,
 		`SHOW SCHEMAS IN DATABASE I`:   (*Server).showSchemas,
+		// What tests ask of Snowflake itself.
+		`SHOW TABLES IN SCHEMA I \. I`:                                             (*Server).showTables,
+		`DROP SCHEMA IF EXISTS I \. I`:                                             (*Server).dropSchema,
+		`SELECT I(?: , I)* FROM ` + tableShape:                                     (*Server).selects,
 		`PUT S S AUTO_COMPRESS = FALSE SOURCE_COMPRESSION = GZIP OVERWRITE = TRUE`: (*Server).putCommand,
 		`COPY INTO ` + tableShape + ` FROM S FILES = \( S \) FILE_FORMAT = \( TYPE = JSON COMPRESSION = GZIP STRIP_OUTER_ARRAY = FALSE NULL_IF = \( \) \) ON_ERROR = ABORT_STATEMENT FORCE = TRUE`: (*Server).copyInto,
 		`(?:REMOVE|LIST) S`: (*Server).listFiles,
@@ -101,6 +105,8 @@ func init() { // run refers to statements
 		`SELECT PRIVILEGE_TYPE FROM I \. INFORMATION_SCHEMA \. OBJECT_PRIVILEGES WHERE OBJECT_TYPE = \? AND OBJECT_NAME = \? AND IS_ROLE_IN_SESSION \( GRANTEE \)(?: AND OBJECT_SCHEMA = \?)?`: (*Server).privileges,
 		`DELETE FROM ` + tableShape + `(?: WHERE I = \?(?: AND I = \? AND I < \?)?)?`:                                                                                                          (*Server).changes,
 		`INSERT INTO ` + tableShape + ` \( ` + namesShape + ` \) SELECT \? , \? , r \. I , r \. I FROM ` + stageShape + ` AS r`:                                                                (*Server).changes,
+		// What loads by hand do in the place of MERGE.
+		`INSERT INTO ` + tableShape + ` \( ` + namesShape + ` \) SELECT ` + valueShape + `(?: , ` + valueShape + `)* FROM ` + tableShape: (*Server).changes,
 		`MERGE INTO ` + tableShape + ` AS t USING ` + stageShape + ` AS r ON t \. I = \? AND t \. I = r \. I AND t \. I = r \. I(?: AND \( t \. I <> S OR t \. I = r \. I \))?` +
 			`(?: WHEN MATCHED AND \( r \. I = 0 OR r \. I > t \. I OR \( r \. I = t \. I AND t \. I = t \. I \) \) THEN UPDATE SET I = (?:r \. I|GREATEST \( t \. I , r \. I \))(?: , I = (?:r \. I|GREATEST \( t \. I , r \. I \)))*)?` +
 			` WHEN NOT MATCHED THEN INSERT \( ` + namesShape + ` \) VALUES \( \?(?: , r \. I)* \)`: (*Server).changes,
@@ -251,6 +257,9 @@ func (s *Server) selects(ctx context.Context, session *session, tokens []token, 
 	names, err := rows.Columns()
 	if err != nil {
 		return nil, explain(ctx, err)
+	}
+	for i := range names {
+		names[i] = decoded(names[i])
 	}
 	all := [][]*string{}
 	for rows.Next() {

@@ -172,3 +172,29 @@ func (s *Server) showSchemas(_ context.Context, _ *session, tokens []token, _ *r
 	}
 	return answer(typeShow, []string{"created_on", "name", "is_default", "is_current", "database_name", "owner"}, rows), nil
 }
+
+// showTables answers as https://docs.snowflake.com/en/sql-reference/sql/show-tables
+func (s *Server) showTables(_ context.Context, _ *session, tokens []token, _ *request, _ string) (*answerData, *Error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	prefix := fullName(tokens[4].text, tokens[6].text) + "."
+	var rows [][]*string
+	for full, t := range s.tables {
+		if strings.HasPrefix(full, prefix) {
+			rows = append(rows, row("2026-11-01 00:00:00", t.shown, tokens[4].text, tokens[6].text, "TABLE"))
+		}
+	}
+	return answer(typeShow, []string{"created_on", "name", "database_name", "schema_name", "kind"}, rows), nil
+}
+
+func (s *Server) dropSchema(_ context.Context, _ *session, tokens []token, _ *request, _ string) (*answerData, *Error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.schemas, tokens[6].text)
+	for full := range s.tables {
+		if strings.HasPrefix(full, fullName(tokens[4].text, tokens[6].text)+".") {
+			delete(s.tables, full)
+		}
+	}
+	return done(typeDDL), nil
+}

@@ -78,6 +78,14 @@ func quoted(name string) string { return `"` + strings.ReplaceAll(name, `"`, `""
 // encoded is a column in the engine, which compares names without their case.
 func encoded(name string) string { return "c" + hex.EncodeToString([]byte(name)) }
 
+// decoded is the column that encoded made a name of, and any other name as it is.
+func decoded(name string) string {
+	if raw, err := hex.DecodeString(strings.TrimPrefix(name, "c")); err == nil && encoded(string(raw)) == name {
+		return string(raw)
+	}
+	return name
+}
+
 // token is a part of a statement.
 type token struct {
 	kind byte   // 'i' quoted identifier, 's' text, 'w' word or number, 'p' anything else
