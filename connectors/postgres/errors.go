@@ -72,7 +72,7 @@ func (p *pool) failed(op string, err error) *connectors.Error {
 	if errors.As(err, &pg) {
 		kind := kindOf(pg.Code)
 		if strings.HasPrefix(pg.Code, "42") {
-			p.forget()
+			p.ready.Forget()
 		}
 		return &connectors.Error{Kind: kind, Op: op, Message: message(pg), Err: err}
 	}
@@ -121,7 +121,7 @@ func (s *store) refused(op string, err error) error {
 	if errors.As(err, &pg) {
 		if pg.Code == "23502" {
 			// Ours are never null where they must not be: each row would fail.
-			s.pool.forget()
+			s.pool.ready.Forget()
 			return connectors.Errorf(connectors.Invalid, op, "column %q was added to the table as NOT NULL without a default: give it one", pg.ColumnName)
 		}
 		for _, class := range rowClasses {

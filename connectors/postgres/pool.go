@@ -2,20 +2,19 @@ package postgres
 
 import (
 	"context"
-	"sync"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"tributary/connectors"
+	"tributary/connectors/table"
 )
 
 // pool is the connections to one database, and which of its tables are known to be ready.
 type pool struct {
 	*pgxpool.Pool
-	mu    sync.Mutex
-	ready map[readiness]bool
+	ready table.Ready[readiness]
 }
 
 // readiness names a table that fits a mode and a layout; with mode "" the ledger.
@@ -35,29 +34,10 @@ func newPool(config *pgxpool.Config) (*pool, error) {
 	if err != nil {
 		return nil, connectors.Errorf(connectors.Invalid, "connection", "the pool can't be made")
 	}
-	return &pool{Pool: p, ready: make(map[readiness]bool)}, nil
+	return &pool{Pool: p}, nil
 }
 
 func (p *pool) Close() error {
 	p.Pool.Close()
 	return nil
-}
-
-func (p *pool) isReady(r readiness) bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.ready[r]
-}
-
-func (p *pool) setReady(r readiness) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.ready[r] = true
-}
-
-// forget makes the next write look at its tables again, after one was found missing or changed.
-func (p *pool) forget() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	clear(p.ready)
 }

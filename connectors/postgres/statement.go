@@ -84,11 +84,11 @@ func (t *tx) Rollback() {
 func (s *store) Prepare(ctx context.Context, tables []string) error {
 	var layouts []layout
 	var names []readiness
-	if r := (readiness{s.schema, table.Ledger, "", s.layout}); !s.pool.isReady(r) {
+	if r := (readiness{s.schema, table.Ledger, "", s.layout}); !s.pool.ready.Is(r) {
 		layouts, names = append(layouts, ledgerLayouts(s.schema, s.layout)...), append(names, r)
 	}
 	for _, name := range tables {
-		if r := (readiness{s.schema, name, s.mode, s.layout}); !s.pool.isReady(r) {
+		if r := (readiness{s.schema, name, s.mode, s.layout}); !s.pool.ready.Is(r) {
 			layouts, names = append(layouts, recordLayout(s.schema, name, s.mode, s.layout)), append(names, r)
 		}
 	}
@@ -99,7 +99,7 @@ func (s *store) Prepare(ctx context.Context, tables []string) error {
 		return err
 	}
 	for _, r := range names {
-		s.pool.setReady(r)
+		s.pool.ready.Set(r)
 	}
 	return nil
 }

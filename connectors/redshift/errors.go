@@ -136,7 +136,7 @@ func (p *pool) failed(op string, err error) *connectors.Error {
 // answered explains what the server said.
 func (p *pool) answered(op string, pg *pgconn.PgError) *connectors.Error {
 	if strings.HasPrefix(pg.Code, "42") {
-		p.forget()
+		p.ready.Forget()
 	}
 	text := pg.Message + " " + pg.Detail
 	for _, s := range signs {
@@ -196,7 +196,7 @@ func (s *store) refused(op string, err error) error {
 			if s.layout == connectors.LayoutColumns && !strings.HasPrefix(pg.ColumnName, "_") && pg.ColumnName != "" {
 				return &table.RowError{Reason: fmt.Sprintf("column %q wants a value and the payload has none (SQLSTATE %s)", pg.ColumnName, pg.Code)}
 			}
-			s.pool.forget()
+			s.pool.ready.Forget()
 			return connectors.Errorf(connectors.Invalid, op, "a column was added to the table as NOT NULL without a default: give it one")
 		}
 		for _, class := range rowClasses {

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"net/http"
-	"sync"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/service/s3"
@@ -15,6 +14,7 @@ import (
 	"tributary/connectors"
 	"tributary/connectors/amazon"
 	"tributary/connectors/outbound"
+	"tributary/connectors/table"
 )
 
 // pool is the connections to one database and its bucket, and which of its tables are known to be ready.
@@ -23,8 +23,7 @@ type pool struct {
 	files files
 	login *login // nil with a password
 	http  *http.Client
-	mu    sync.Mutex
-	ready map[readiness]bool
+	ready table.Ready[readiness]
 }
 
 // readiness names a table that fits a mode and a layout; with mode "" the ledger.
@@ -53,7 +52,7 @@ func newPool(c Connection, config *pgxpool.Config, env connectors.Env) (*pool, e
 		}
 		return nil
 	}
-	p := &pool{http: amazon.Client(c.Endpoint, env, outbound.Options{Timeout: 2 * time.Minute, Concurrency: 2 * maxConns}), ready: make(map[readiness]bool)}
+	p := &pool{http: amazon.Client(c.Endpoint, env, outbound.Options{Timeout: 2 * time.Minute, Concurrency: 2 * maxConns})}
 	cfg, err := amazon.Config(c.Credentials, c.Region, c.Endpoint, p.http)
 	if err != nil {
 		return nil, err
@@ -76,23 +75,4 @@ func (p *pool) Close() error {
 	p.Pool.Close()
 	p.http.CloseIdleConnections()
 	return nil
-}
-
-func (p *pool) isReady(r readiness) bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.ready[r]
-}
-
-func (p *pool) setReady(r readiness) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.ready[r] = true
-}
-
-// forget makes the next write look at its tables again, after one was found missing or changed.
-func (p *pool) forget() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	clear(p.ready)
 }

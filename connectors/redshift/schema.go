@@ -166,12 +166,12 @@ func isVarchar(kind string) bool { return strings.HasPrefix(kind, "character var
 func (s *store) Prepare(ctx context.Context, tables []string) error {
 	var layouts []layout
 	var names []readiness
-	if r := (readiness{s.schema, table.Ledger, "", s.layout, ""}); !s.pool.isReady(r) {
+	if r := (readiness{s.schema, table.Ledger, "", s.layout, ""}); !s.pool.ready.Is(r) {
 		layouts, names = append(layouts, ledgerLayouts(s.schema, s.layout)...), append(names, r)
 	}
 	for _, name := range tables {
 		name = spell(name)
-		if r := (readiness{s.schema, name, s.mode, s.layout, s.json}); !s.pool.isReady(r) && !slices.Contains(names, r) {
+		if r := (readiness{s.schema, name, s.mode, s.layout, s.json}); !s.pool.ready.Is(r) && !slices.Contains(names, r) {
 			layouts, names = append(layouts, s.recordLayout(name)), append(names, r)
 		}
 	}
@@ -182,7 +182,7 @@ func (s *store) Prepare(ctx context.Context, tables []string) error {
 		return err
 	}
 	for _, r := range names {
-		s.pool.setReady(r)
+		s.pool.ready.Set(r)
 	}
 	return nil
 }

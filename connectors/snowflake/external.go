@@ -285,7 +285,7 @@ func answerOf(err error) (code string, status int, answered bool) {
 // checkStage looks whether the stage points to the bucket: what is put elsewhere is never found. https://docs.snowflake.com/en/sql-reference/sql/desc-stage
 func (s *store) checkStage(ctx context.Context) error {
 	b := s.pool.bucket
-	if b == nil || s.pool.isReady(readiness{table: "@" + s.place.stage}) {
+	if b == nil || s.pool.ready.Is(readiness{table: "@" + s.place.stage}) {
 		return nil
 	}
 	url, err := s.stageURL(ctx)
@@ -299,7 +299,7 @@ func (s *store) checkStage(ctx context.Context) error {
 		}
 		return connectors.Errorf(connectors.Invalid, "look at stage", "stage @%s %s", s.place.stage, what)
 	}
-	s.pool.setReady(readiness{table: "@" + s.place.stage})
+	s.pool.ready.Set(readiness{table: "@" + s.place.stage})
 	return nil
 }
 

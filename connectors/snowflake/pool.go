@@ -12,6 +12,7 @@ import (
 	"github.com/snowflakedb/gosnowflake/v2"
 
 	"tributary/connectors"
+	"tributary/connectors/table"
 )
 
 const maxConns = 4
@@ -23,8 +24,9 @@ type pool struct {
 	bucket *bucket // of an external stage, or nil
 	log    *slog.Logger
 
+	ready table.Ready[readiness]
+
 	mu     sync.Mutex
-	ready  map[readiness]bool
 	staged map[stagedIn]bool
 }
 
@@ -64,7 +66,7 @@ var quiet = sync.OnceFunc(func() { _ = gosnowflake.GetLogger().SetLogLevel("off"
 
 func newPool(config gosnowflake.Config, s Storage, operator bool, env connectors.Env) (*pool, error) {
 	quiet()
-	p := &pool{config: config, log: env.Logger(), ready: make(map[readiness]bool), staged: make(map[stagedIn]bool)}
+	p := &pool{config: config, log: env.Logger(), staged: make(map[stagedIn]bool)}
 	switch {
 	case s.StageURL != "":
 		var err error
@@ -93,23 +95,11 @@ func (p *pool) Close() error {
 	return err
 }
 
-func (p *pool) isReady(r readiness) bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.ready[r]
-}
-
-func (p *pool) setReady(r readiness) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.ready[r] = true
-}
-
 // forget makes the next write look at its tables again, after something was found missing or changed.
 func (p *pool) forget() {
+	p.ready.Forget()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	clear(p.ready)
 	clear(p.staged)
 }
 

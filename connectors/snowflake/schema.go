@@ -122,11 +122,11 @@ func (s *store) Prepare(ctx context.Context, tables []string) error {
 	}
 	var layouts []layout
 	var names []readiness
-	if r := (readiness{s.place.own(table.Ledger), "", s.layout}); !s.pool.isReady(r) {
+	if r := (readiness{s.place.own(table.Ledger), "", s.layout}); !s.pool.ready.Is(r) {
 		layouts, names = append(layouts, ownLayouts(s.layout)...), append(names, r)
 	}
 	for _, name := range tables {
-		if r := (readiness{s.place.own(name), s.mode, s.layout + s.place.json()}); !s.pool.isReady(r) {
+		if r := (readiness{s.place.own(name), s.mode, s.layout + s.place.json()}); !s.pool.ready.Is(r) {
 			layouts, names = append(layouts, s.recordLayout(name)), append(names, r)
 		}
 	}
@@ -136,7 +136,7 @@ func (s *store) Prepare(ctx context.Context, tables []string) error {
 		}
 	}
 	for _, r := range names {
-		s.pool.setReady(r)
+		s.pool.ready.Set(r)
 	}
 	return nil
 }
