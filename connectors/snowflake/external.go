@@ -1,7 +1,6 @@
 package snowflake
 
 import (
-	"bytes"
 	"context"
 	"database/sql"
 	"encoding/json"
@@ -187,9 +186,9 @@ func (b *bucket) Close() error {
 }
 
 // put writes a file. One of its name that is there already has the same content.
-func (b *bucket) put(ctx context.Context, path string, content []byte) error {
+func (b *bucket) put(ctx context.Context, path string, content io.Reader) error {
 	// Nothing is copied but where Azure wants blocks, one at a time.
-	err := b.Upload(ctx, b.prefix+path, bytes.NewReader(content), &blob.WriterOptions{ContentType: "application/octet-stream", BufferSize: 8 << 20, MaxConcurrency: 1})
+	err := b.Upload(ctx, b.prefix+path, content, &blob.WriterOptions{ContentType: "application/octet-stream", BufferSize: 8 << 20, MaxConcurrency: 1})
 	if err != nil {
 		return &storageError{"write to", err}
 	}
@@ -314,7 +313,7 @@ func (s *store) tryStage(ctx context.Context) error {
 		defer cancel()
 		return s.pool.bucket.remove(ctx, folder)
 	}
-	err := s.pool.bucket.put(ctx, folder+"/check", []byte("{}"))
+	err := s.pool.bucket.put(ctx, folder+"/check", strings.NewReader("{}"))
 	if err == nil {
 		var n int
 		if n, err = s.list(ctx, folder); err == nil && n == 0 {

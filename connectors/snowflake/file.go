@@ -1,7 +1,6 @@
 package snowflake
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"database/sql"
@@ -23,7 +22,7 @@ import (
 // file is the lines of a transaction, compressed as they are made: the only copy of the batch. A line is an object of a token t, which says which statement takes it, and the values c0,
 // c1, ... that are not null.
 type file struct {
-	packed bytes.Buffer
+	packed chunks
 	gzip   *gzip.Writer
 	sum    hash.Hash
 	line   []byte
@@ -167,7 +166,7 @@ func (t *transaction) load(ctx context.Context, b *connectors.Batch) error {
 	at := "@" + t.place.stage + "/" + t.place.folder(b)
 	if t.pool.bucket != nil {
 		t.file.path = t.place.folder(b) + "/" + name
-		if err := t.pool.bucket.put(ctx, t.file.path, t.file.packed.Bytes()); err != nil {
+		if err := t.pool.bucket.put(ctx, t.file.path, t.file.packed.reader()); err != nil {
 			return err
 		}
 	} else if err := t.put(ctx, name, at); err != nil {
@@ -194,7 +193,7 @@ func (t *transaction) load(ctx context.Context, b *connectors.Batch) error {
 
 // put uploads the file to an internal stage.
 func (t *transaction) put(ctx context.Context, name, at string) error {
-	ctx = gosnowflake.WithFilePutStream(ctx, io.Reader(bytes.NewReader(t.file.packed.Bytes())))
+	ctx = gosnowflake.WithFilePutStream(ctx, io.Reader(t.file.packed.reader()))
 	rows, err := t.conn.QueryContext(ctx, "PUT "+literal("file://"+name)+" "+literal(at)+" AUTO_COMPRESS=FALSE SOURCE_COMPRESSION=GZIP OVERWRITE=TRUE")
 	if err == nil {
 		err = each(rows, func(map[string]sql.NullString) {})

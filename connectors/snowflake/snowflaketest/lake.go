@@ -167,8 +167,8 @@ func ServeGoogle(t testing.TB) (l *Lake, key string) {
 	return &Lake{
 		Endpoint: server.URL, URL: "gcs://" + LakeBucket + "/" + LakeFolder,
 		names: func() (names []string) {
-			objects, _, _ := store.ListObjectsWithOptions(LakeBucket, fakestorage.ListOptions{})
-			for _, o := range objects {
+			list, _ := store.ListObjectsWithOptionsPaginated(LakeBucket, fakestorage.ListOptions{})
+			for _, o := range list.Objects {
 				names = append(names, o.Name)
 			}
 			return names
