@@ -18,7 +18,7 @@ import (
 
 // Connection is how to log in to an account: with one of a key, a token and a password.
 type Connection struct {
-	Account    string `json:"account" jsonschema:"required,description=Account identifier such as MYORG-MYACCOUNT, or a locator with its region such as xy12345.eu-central-1"`
+	Account    string `json:"account" jsonschema:"required,description=Account identifier such as MYORG-MYACCOUNT or a locator with its region such as xy12345.eu-central-1"`
 	User       string `json:"user,omitempty" jsonschema:"description=User to log in as; needed beside a key or a password"`
 	PrivateKey string `json:"private_key,omitempty" jsonschema:"description=Private key of the user as PEM text (PKCS#8),format=password"`
 	Passphrase string `json:"private_key_passphrase,omitempty" jsonschema:"description=Passphrase of the private key where it is encrypted,format=password"`
