@@ -37,7 +37,9 @@ type Connection struct {
 }
 
 const (
-	name           = "magento"
+	name = "magento"
+	// defaultStore is the admin's scope, which is in every shop of 2.3 and later, whatever its store views are called; without one in the path a
+	// shop takes its default view: https://github.com/magento/magento2/blob/2.4-develop/app/code/Magento/Webapi/Controller/PathProcessor.php
 	defaultStore   = "all"
 	defaultPage    = 100
 	maxPage        = 1000

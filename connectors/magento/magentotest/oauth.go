@@ -36,7 +36,7 @@ func (s *Server) signed(r *http.Request, header, known string) *failure {
 		return deny("Incorrect timestamp value in the oauth_timestamp parameter")
 	case got["oauth_nonce"] == "" || s.nonces[nonce]:
 		return deny("The nonce is already being used by the consumer with ID 1")
-	case got["oauth_token"] != AccessToken:
+	case got["oauth_token"] != s.token:
 		return deny("Specified token does not exist")
 	case got["oauth_signature_method"] != "HMAC-SHA256":
 		return deny("Signature method is not supported")

@@ -12,6 +12,9 @@
 //   - https://github.com/magento/magento2/issues/25619 (pages past the last one)
 //   - https://github.com/magento/magento2/issues/23342 and https://github.com/magento/magento2/issues/25740 (categories of versions up to 2.3.2)
 //   - https://github.com/magento/magento2/issues/36811 (who is let in as nobody lacks the resource)
+//   - https://github.com/magento/magento2/blob/2.4-develop/app/code/Magento/Authorization/Model/ResourceModel/Rules.php and
+//     https://github.com/magento/magento2/blob/2.4-develop/app/code/Magento/Backend/etc/webapi.xml (who may list modules)
+//   - https://github.com/magento/magento2/blob/2.4-develop/app/code/Magento/Webapi/Controller/PathProcessor.php (store views in paths)
 package magentotest
 
 import (
@@ -69,6 +72,7 @@ type Server struct {
 	now         time.Time
 	rows        map[string][]row
 	at          map[string]int // where an object is in its rows, by stream and key
+	token       string         // the access token
 	denied      map[string]bool
 	nonces      map[string]bool
 	maintenance bool
@@ -88,7 +92,7 @@ type row struct {
 func New(t testing.TB) *Server {
 	t.Helper()
 	s := &Server{
-		Bearer: true, now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC), rows: map[string][]row{}, at: map[string]int{},
+		Bearer: true, token: AccessToken, now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC), rows: map[string][]row{}, at: map[string]int{},
 		denied: map[string]bool{}, nonces: map[string]bool{},
 	}
 	server := httptest.NewServer(s)
@@ -116,6 +120,14 @@ func (s *Server) Deny(resource string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.denied[resource] = true
+}
+
+// Reauthorize ends the integration's access token and returns the one that it has instead.
+func (s *Server) Reauthorize() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.token += "-renewed"
+	return s.token
 }
 
 // Maintain puts the shop into maintenance mode.
@@ -225,7 +237,11 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request) *failure {
 		return &failure{status: http.StatusNotFound, message: "Request does not match any route."}
 	}
 	if store != "all" && store != "default" && store != "german" {
-		return &failure{status: http.StatusNotFound, message: "Requested store is not found"}
+		// What no store view is called is taken for a part of the path.
+		return &failure{status: http.StatusNotFound, message: "Request does not match any route."}
+	}
+	if path == "modules" && r.Method == http.MethodGet {
+		return s.modules(w, r)
 	}
 	for name, e := range entities {
 		if e.path != path {
@@ -234,7 +250,7 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request) *failure {
 		if r.Method != http.MethodGet {
 			return &failure{status: http.StatusNotFound, message: "Request does not match any route."}
 		}
-		if f := s.login(r, e.resource); f != nil {
+		if f := s.login(r, e.resource, s.denied[e.resource]); f != nil {
 			return f
 		}
 		if store == "" {
@@ -245,23 +261,38 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request) *failure {
 	return &failure{status: http.StatusNotFound, message: "Request does not match any route."}
 }
 
+// modules lists those of the shop to whoever has any right.
+func (s *Server) modules(w http.ResponseWriter, r *http.Request) *failure {
+	denied := true
+	for _, e := range entities {
+		denied = denied && s.denied[e.resource]
+	}
+	if f := s.login(r, "Magento_Backend::admin", denied); f != nil {
+		return f
+	}
+	w.Header().Set("Content-Type", "application/json; charset=utf-8")
+	_, _ = w.Write([]byte(`["Magento_Store","Magento_Directory","Magento_Backend"]`))
+	return nil
+}
+
 // unauthorized is said of a right that lacks.
 func unauthorized(resource string) *failure {
 	return &failure{status: http.StatusUnauthorized, message: "The consumer isn't authorized to access %resources.", parameters: map[string]string{"resources": resource}}
 }
 
-func (s *Server) login(r *http.Request, resource string) *failure {
+// login checks who calls, and that the resource is not denied to the integration.
+func (s *Server) login(r *http.Request, resource string, denied bool) *failure {
 	header := r.Header.Get("Authorization")
 	if strings.HasPrefix(header, "OAuth ") {
 		known := url.URL{Scheme: "http", Host: r.Host, Path: r.URL.Path}
 		if f := s.signed(r, header, known.String()); f != nil {
 			return f
 		}
-	} else if bearer, is := strings.CutPrefix(header, "Bearer "); !is || !s.Bearer || bearer != AccessToken {
+	} else if bearer, is := strings.CutPrefix(header, "Bearer "); !is || !s.Bearer || bearer != s.token {
 		// Whoever has no token that counts is a guest.
 		return unauthorized(resource)
 	}
-	if s.denied[resource] {
+	if denied {
 		return unauthorized(resource)
 	}
 	return nil

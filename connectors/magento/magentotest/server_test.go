@@ -59,7 +59,7 @@ func TestWhatIsRefused(t *testing.T) {
 		status         int
 		says           string
 	}{
-		"a store view":         {"/rest/french/V1/orders", "[pageSize]=1", nil, 404, "Requested store is not found"},
+		"a store view":         {"/rest/french/V1/orders", "[pageSize]=1", nil, 404, "any route"},
 		"a path":               {"/rest/all/V1/unicorns", "[pageSize]=1", nil, 404, "any route"},
 		"a method":             {orders, "[pageSize]=1", func(r *http.Request) { r.Method = http.MethodPost }, 404, "any route"},
 		"a guest":              {orders, "[pageSize]=1", func(r *http.Request) { r.Header.Del("Authorization") }, 401, "isn't authorized to access"},
