@@ -88,6 +88,14 @@ type row struct {
 	body        []byte
 }
 
+// key names a row: its ID, and of stock the source and SKU.
+func (r row) key() string {
+	if r.id == 0 {
+		return r.source + "/" + r.sku
+	}
+	return strconv.FormatInt(r.id, 10)
+}
+
 // New starts a shop in which it is noon of 1 March 2026, UTC.
 func New(t testing.TB) *Server {
 	t.Helper()
@@ -113,6 +121,13 @@ func (s *Server) Advance(d time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.now = s.now.Add(d)
+}
+
+// Set moves the clock to a time.
+func (s *Server) Set(at time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.now = at
 }
 
 // Deny takes a resource from the integration.
@@ -151,8 +166,9 @@ func (s *Server) Largest() int {
 	return s.largest
 }
 
-// Put adds an object of a stream, or changes the one with its ID, at a time; a zero time is one that never changed.
-func (s *Server) Put(stream string, id int64, at time.Time) {
+// Put adds an object of a stream, or changes the one with its ID, at a time; a zero time is one that never changed. It has the members besides, each
+// as JSON: "status":"pending".
+func (s *Server) Put(stream string, id int64, at time.Time, members ...string) {
 	updated := "0000-00-00 00:00:00"
 	if !at.IsZero() {
 		updated = at.UTC().Format(time.DateTime)
@@ -161,8 +177,8 @@ func (s *Server) Put(stream string, id int64, at time.Time) {
 	defer s.mu.Unlock()
 	// Texts are escaped as PHP does.
 	s.put(stream, strconv.FormatInt(id, 10), row{id: id, updated: updated, body: fmt.Appendf(nil,
-		`{"%s":%d,"increment_id":"%09d","name":"Caf\u00e9 <%d> \/ 50 %%","price":1.50,"created_at":"2026-01-01 00:00:00","updated_at":"%s","items":[]}`,
-		entities[stream].id, id, id, id, updated)})
+		`{"%s":%d,"increment_id":"%09d","name":"Caf\u00e9 <%d> \/ 50 %%","price":1.50,"created_at":"2026-01-01 00:00:00","updated_at":"%s",%s}`,
+		entities[stream].id, id, id, id, updated, strings.Join(append(members, `"items":[]`), ","))})
 }
 
 // SetQuantity changes how much a source has of a SKU.
@@ -189,13 +205,20 @@ func (s *Server) Keys(stream string) (keys []string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, r := range s.rows[stream] {
-		if stream == "stock" {
-			keys = append(keys, r.source+"/"+r.sku)
-		} else {
-			keys = append(keys, strconv.FormatInt(r.id, 10))
-		}
+		keys = append(keys, r.key())
 	}
 	return keys
+}
+
+// Objects are a stream's, as searches answer them, by key.
+func (s *Server) Objects(stream string) map[string][]byte {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	out := map[string][]byte{}
+	for _, r := range s.rows[stream] {
+		out[r.key()] = r.body
+	}
+	return out
 }
 
 // failure is an error answer.
