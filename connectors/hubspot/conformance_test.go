@@ -3,6 +3,7 @@ package hubspot_test
 import (
 	"encoding/json"
 	"fmt"
+	"os"
 	"slices"
 	"strconv"
 	"sync"
@@ -11,9 +12,15 @@ import (
 
 	"tributary/connectors"
 	"tributary/connectors/connectortest"
+	"tributary/connectors/connectortest/documented"
 	"tributary/connectors/hubspot"
 	"tributary/connectors/hubspot/hubspottest"
 )
+
+// returned counts the errors that the stand-ins of this package return. Once all tests have run, none that is documented may be left.
+var returned = hubspottest.Documented()
+
+func TestMain(m *testing.M) { os.Exit(documented.Run(m, returned)) }
 
 // clock is a time that moves only when it is told to.
 type clock struct {
@@ -45,7 +52,7 @@ type account struct {
 func newAccount(t testing.TB, o hubspottest.Options) *account {
 	t.Helper()
 	c := newClock()
-	o.Now = c.now
+	o.Now, o.Returned = c.now, returned
 	s := hubspottest.New(o)
 	return &account{s, c, newContract(t, s)}
 }

@@ -26,7 +26,7 @@ type netsuiteApp struct {
 }
 
 func startNetsuite(t *testing.T, s *stack.Stack, _ bool) app {
-	server := netsuitetest.New(t)
+	server := netsuitetest.New(t, nil)
 	server.Set(time.Now())
 	r, url := record(t, server, "items", func(_ string, object gjson.Result) string {
 		return "customer/" + cmp.Or(object.Get("id").Str, object.Get("recordid").Str)

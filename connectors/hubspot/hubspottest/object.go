@@ -352,6 +352,7 @@ func (s *Server) batchRead(w http.ResponseWriter, r *http.Request) *Refusal {
 		"status": "error", "category": "OBJECT_NOT_FOUND", "message": "Could not get some " + t.name + " objects, they may be deleted or not exist. Check that ids are valid.",
 		"context": map[string]any{"ids": missing}, "errors": []any{}, "links": map[string]string{},
 	}}
+	s.o.Returned.Return(strconv.Itoa(http.StatusMultiStatus))
 	return s.write(w, http.StatusMultiStatus, answer)
 }
 

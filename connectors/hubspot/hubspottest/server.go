@@ -22,6 +22,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"tributary/connectors/connectortest/documented"
 )
 
 // Options shape a server; what is zero has the value that the constants name.
@@ -35,6 +37,8 @@ type Options struct {
 	Portal int64
 	// Rotate gives a new refresh token with each exchange, after which the old one is refused.
 	Rotate bool
+	// Returned, unless nil, counts the errors that the server returns.
+	Returned *documented.Errors
 }
 
 // What a server has.
