@@ -61,6 +61,7 @@ func Definition() connectors.Definition {
 		Settings:   Settings{},
 		Connection: Connection{},
 		Streams:    described(),
+		Records:    recordFacts, Limits: limitFacts,
 		OpenSource: func(c connectors.Config) (any, error) { return open(c) },
 		Polls:      true,
 		AccountOf:  accountOf,
