@@ -68,6 +68,8 @@ type Server struct {
 	// AllCategories says that categories come as in versions up to 2.3.2: all that meet the search, in any order.
 	AllCategories bool
 
+	http *httptest.Server
+
 	mu          sync.Mutex
 	now         time.Time
 	rows        map[string][]row
@@ -96,18 +98,27 @@ func (r row) key() string {
 	return strconv.FormatInt(r.id, 10)
 }
 
-// New starts a shop in which it is noon of 1 March 2026, UTC.
+// New starts a shop that ends with the test. It is noon of 1 March 2026 in it, UTC.
 func New(t testing.TB) *Server {
 	t.Helper()
+	s := Start()
+	t.Cleanup(s.Close)
+	return s
+}
+
+// Start starts a shop in which it is noon of 1 March 2026, UTC. Who calls it closes it.
+func Start() *Server {
 	s := &Server{
 		Bearer: true, token: AccessToken, now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC), rows: map[string][]row{}, at: map[string]int{},
 		denied: map[string]bool{}, nonces: map[string]bool{},
 	}
-	server := httptest.NewServer(s)
-	t.Cleanup(server.Close)
-	s.URL = server.URL
+	s.http = httptest.NewServer(s)
+	s.URL = s.http.URL
 	return s
 }
+
+// Close ends it.
+func (s *Server) Close() { s.http.Close() }
 
 // Now is the shop's clock.
 func (s *Server) Now() time.Time {
