@@ -18,7 +18,7 @@ import (
 func TestStoringAConnectionResumesWhatWaitsForIt(t *testing.T) {
 	t.Parallel()
 	st := stack.Start(t)
-	store := magentotest.New(t)
+	store := magentotest.New(t, nil)
 	put := func(id int64) { store.Put("orders", id, store.Now()) }
 	put(1)
 	st.Connect(vault.User(st.User), "magento", magento.Connection{URL: store.URL, AccessToken: magentotest.AccessToken})

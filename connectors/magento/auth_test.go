@@ -30,7 +30,7 @@ func TestCredentialsThatAreRefused(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := magentotest.New(t)
+			s := magentotest.New(t, returned)
 			conn := c.connect(s.URL)
 			c.change(&conn)
 			_, err := openWith(t, s, conn, magento.Settings{}).(connectors.Source).Fetch(t.Context(), connectors.FetchRequest{Stream: "orders"})
@@ -40,7 +40,7 @@ func TestCredentialsThatAreRefused(t *testing.T) {
 	for name, connect := range map[string]func(string) magento.Connection{"a right": signing, "a right, bearer": bearer} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := magentotest.New(t)
+			s := magentotest.New(t, returned)
 			s.Deny(resource)
 			_, err := openWith(t, s, connect(s.URL), magento.Settings{}).(connectors.Source).Fetch(t.Context(), connectors.FetchRequest{Stream: "orders"})
 			wantKind(t, err, connectors.Forbidden, "isn't authorized to access "+resource, "grant the integration the resource "+resource)
@@ -51,7 +51,7 @@ func TestCredentialsThatAreRefused(t *testing.T) {
 	}
 	t.Run("bearer tokens off", func(t *testing.T) {
 		t.Parallel()
-		s := magentotest.New(t)
+		s := magentotest.New(t, returned)
 		s.Bearer = false
 		_, err := openWith(t, s, bearer(s.URL), magento.Settings{}).(connectors.Source).Fetch(t.Context(), connectors.FetchRequest{Stream: "orders"})
 		wantKind(t, err, connectors.Unauthorized, resource, "allows access tokens as bearer tokens")
@@ -94,7 +94,7 @@ func TestAnswersToWhoSendsABearerToken(t *testing.T) {
 				}
 			}))
 			t.Cleanup(server.Close)
-			_, err := openWith(t, magentotest.New(t), bearer(server.URL), magento.Settings{}).(connectors.Source).Fetch(t.Context(), connectors.FetchRequest{Stream: "orders"})
+			_, err := openWith(t, magentotest.New(t, returned), bearer(server.URL), magento.Settings{}).(connectors.Source).Fetch(t.Context(), connectors.FetchRequest{Stream: "orders"})
 			wantKind(t, err, c.kind, c.says)
 			if wait := connectors.AsError("", err).Wait; c.status > 403 && wait != 7*time.Second {
 				t.Errorf("comes again after %s", wait)
@@ -119,12 +119,37 @@ func TestWhatTheShopRefuses(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := magentotest.New(t)
+			s := magentotest.New(t, returned)
 			if c.change != nil {
 				c.change(s)
 			}
 			_, err := openWith(t, s, signing(s.URL+c.path), c.settings).(connectors.Source).Fetch(t.Context(), connectors.FetchRequest{Stream: "orders"})
 			wantKind(t, err, c.kind, c.says)
+		})
+	}
+}
+
+// What the connector gives no cause for has its kind as well.
+func TestDocumentedErrorsHaveTheirKind(t *testing.T) {
+	t.Parallel()
+	for message, kind := range map[string]connectors.Kind{
+		"The nonce is already being used by the consumer with ID 1":                                  connectors.Unavailable,
+		"Access token has been revoked":                                                              connectors.Unauthorized,
+		"Incorrect timestamp value in the oauth_timestamp parameter":                                 connectors.Unauthorized,
+		`"%fieldName" is required. Enter and try again.`:                                             connectors.Invalid,
+		`The "%value" value's type is invalid. The "%type" type was expected. Verify and try again.`: connectors.Invalid,
+		"Internal Error. Details are available in Magento log file. Report ID: webapi-69a42b2c":      connectors.Unavailable,
+	} {
+		t.Run(message, func(t *testing.T) {
+			t.Parallel()
+			s := magentotest.New(t, returned)
+			source := open(t, s, magento.Settings{})
+			s.Fail(message)
+			_, err := source.Fetch(t.Context(), connectors.FetchRequest{Stream: "orders"})
+			wantKind(t, err, kind, strings.TrimSuffix(message, "."))
+			s.Fail("")
+			var cursor []byte
+			poll(t, source, "orders", &cursor)
 		})
 	}
 }
@@ -141,7 +166,6 @@ func TestRefusals(t *testing.T) {
 		"parameters by number": {400, `{"message":"Invalid attribute name: %1 of %2","parameters":["x","y"]}`, connectors.Invalid, "Invalid attribute name: x of y"},
 		"parameters by name":   {400, `{"message":"\"%fieldName\" is required.","parameters":{"fieldName":"searchCriteria"}}`, connectors.Invalid, `"searchCriteria" is required`},
 		"a problem of OAuth":   {401, `{"oauth_problem":"The signature is invalid"}`, connectors.Unauthorized, "signature"},
-		"a request twice":      {401, `{"message":"The nonce is already being used by the consumer with ID %1","parameters":["1"]}`, connectors.Unavailable, "ID 1"},
 		"a firewall":           {403, `<html>`, connectors.Forbidden, "firewall"},
 		"a redirect":           {301, ``, connectors.NotFound, "redirects"},
 		"too large":            {413, ``, connectors.TooLarge, "page_size"},
@@ -155,7 +179,7 @@ func TestRefusals(t *testing.T) {
 				_, _ = w.Write([]byte(c.body))
 			}))
 			t.Cleanup(server.Close)
-			_, err := openWith(t, magentotest.New(t), signing(server.URL), magento.Settings{}).(connectors.Source).Fetch(t.Context(), connectors.FetchRequest{Stream: "orders"})
+			_, err := openWith(t, magentotest.New(t, returned), signing(server.URL), magento.Settings{}).(connectors.Source).Fetch(t.Context(), connectors.FetchRequest{Stream: "orders"})
 			wantKind(t, err, c.kind, c.says)
 		})
 	}
@@ -231,7 +255,7 @@ func TestCheck(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := magentotest.New(t)
+			s := magentotest.New(t, returned)
 			for _, r := range c.deny {
 				s.Deny(r)
 			}
@@ -245,7 +269,7 @@ func TestCheck(t *testing.T) {
 	}
 	t.Run("by itself, wrong credentials", func(t *testing.T) {
 		t.Parallel()
-		s := magentotest.New(t)
+		s := magentotest.New(t, returned)
 		conn := signing(s.URL)
 		conn.ConsumerSecret = "other"
 		wantKind(t, openWith(t, s, conn, magento.Settings{}).(connectors.Checker).Check(t.Context()), connectors.Unauthorized)

@@ -17,7 +17,7 @@ func TestPage(t *testing.T) {
 		Definition: magento.Definition(), Path: "../../docs/sources/magento.md", Example: "../../examples/magento.yaml", Connection: signing("https://shop.example.com"),
 	})
 	for _, st := range magento.Definition().Streams {
-		s := magentotest.New(t)
+		s := magentotest.New(t, returned)
 		for _, r := range resources() {
 			if r != strings.Trim(st.Needs, "`") {
 				s.Deny(r)

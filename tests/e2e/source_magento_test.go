@@ -33,7 +33,7 @@ type magentoApp struct {
 var magentoStreams = []string{"orders", "customers", "products"}
 
 func startMagento(t *testing.T, s *stack.Stack, _ bool) app {
-	server := magentotest.New(t)
+	server := magentotest.New(t, nil)
 	server.Set(time.Now())
 	r, url := record(t, server, "items", func(path string, object gjson.Result) string {
 		if source := object.Get("source_code").Str; source != "" {

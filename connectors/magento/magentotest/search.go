@@ -89,7 +89,7 @@ func read(r *http.Request) (c criteria, f *failure) {
 		switch {
 		case key == "searchCriteria":
 		case (size || page) && (notNumber != nil || number < 0):
-			return c, &failure{http.StatusBadRequest, `The "%value" value's type is invalid. The "%type" type was expected. Verify and try again.`,
+			return c, &failure{http.StatusBadRequest, wrongType,
 				map[string]string{"value": value, "type": "int"}}
 		case size:
 			c.PageSize = number
@@ -100,7 +100,7 @@ func read(r *http.Request) (c criteria, f *failure) {
 		}
 	}
 	if !given {
-		return c, &failure{http.StatusBadRequest, `"%fieldName" is required. Enter and try again.`, map[string]string{"fieldName": "searchCriteria"}}
+		return c, &failure{http.StatusBadRequest, missing, map[string]string{"fieldName": "searchCriteria"}}
 	}
 	return c, nil
 }
@@ -146,7 +146,7 @@ func (s *Server) search(w http.ResponseWriter, r *http.Request, stream string) *
 			c.PageSize = defaultPage
 		}
 		if c.PageSize > s.PageLimit {
-			return &failure{http.StatusBadRequest, "Maximum SearchCriteria pageSize is %max", map[string]int{"max": s.PageLimit}}
+			return &failure{http.StatusBadRequest, tooLarge, map[string]int{"max": s.PageLimit}}
 		}
 	}
 	if s.AllCategories && stream == "categories" {
@@ -203,7 +203,7 @@ func (c criteria) text() (out []string) {
 
 // internal is what the shop says of a field that its tables do not have.
 func internal() *failure {
-	return &failure{http.StatusInternalServerError, "Internal Error. Details are available in Magento log file. Report ID: webapi-69a42b2c", nil}
+	return &failure{http.StatusInternalServerError, failed, nil}
 }
 
 // match makes the filters one question: one of each group must hold.

@@ -28,6 +28,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"tributary/connectors/connectortest/documented"
 )
 
 // Credentials of the shop's one integration.
@@ -80,6 +82,8 @@ type Server struct {
 	maintenance bool
 	searches    []string
 	largest     int
+	failing     string // what all searches are refused with; "" = nothing
+	returned    *documented.Errors
 }
 
 // row is an object.
@@ -99,10 +103,12 @@ func (r row) key() string {
 }
 
 // New starts a shop that ends with the test. It is noon of 1 March 2026 in it, UTC.
-func New(t testing.TB) *Server {
+// returned, unless nil, counts the errors that it returns.
+func New(t testing.TB, returned *documented.Errors) *Server {
 	t.Helper()
 	s := Start()
 	t.Cleanup(s.Close)
+	s.returned = returned // nobody has its URL yet
 	return s
 }
 
@@ -232,23 +238,6 @@ func (s *Server) Objects(stream string) map[string][]byte {
 	return out
 }
 
-// failure is an error answer.
-type failure struct {
-	status     int
-	message    string
-	parameters any
-}
-
-func refuse(w http.ResponseWriter, f *failure) {
-	answer := map[string]any{"message": f.message}
-	if f.parameters != nil {
-		answer["parameters"] = f.parameters
-	}
-	w.Header().Set("Content-Type", "application/json; charset=utf-8")
-	w.WriteHeader(f.status)
-	_ = json.NewEncoder(w).Encode(answer)
-}
-
 // ServeHTTP answers for the shop.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.mu.Lock()
@@ -260,19 +249,22 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if f := s.answer(w, r); f != nil {
-		refuse(w, f)
+		s.refuse(w, f)
 	}
 }
 
 func (s *Server) answer(w http.ResponseWriter, r *http.Request) *failure {
+	if status, ok := messages[s.failing]; ok {
+		return &failure{status: status, message: s.failing}
+	}
 	rest, found := strings.CutPrefix(r.URL.Path, "/rest/")
 	store, path, whole := strings.Cut(rest, "/V1/")
 	if !found || !whole {
-		return &failure{status: http.StatusNotFound, message: "Request does not match any route."}
+		return &failure{status: http.StatusNotFound, message: noRoute}
 	}
 	if store != "all" && store != "default" && store != "german" {
 		// What no store view is called is taken for a part of the path.
-		return &failure{status: http.StatusNotFound, message: "Request does not match any route."}
+		return &failure{status: http.StatusNotFound, message: noRoute}
 	}
 	if path == "modules" && r.Method == http.MethodGet {
 		return s.modules(w, r)
@@ -282,7 +274,7 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request) *failure {
 			continue
 		}
 		if r.Method != http.MethodGet {
-			return &failure{status: http.StatusNotFound, message: "Request does not match any route."}
+			return &failure{status: http.StatusNotFound, message: noRoute}
 		}
 		if f := s.login(r, e.resource, s.denied[e.resource]); f != nil {
 			return f
@@ -292,16 +284,16 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request) *failure {
 		}
 		return s.search(w, r, name)
 	}
-	return &failure{status: http.StatusNotFound, message: "Request does not match any route."}
+	return &failure{status: http.StatusNotFound, message: noRoute}
 }
 
 // modules lists those of the shop to whoever has any right.
 func (s *Server) modules(w http.ResponseWriter, r *http.Request) *failure {
-	denied := true
+	lacks := true
 	for _, e := range entities {
-		denied = denied && s.denied[e.resource]
+		lacks = lacks && s.denied[e.resource]
 	}
-	if f := s.login(r, "Magento_Backend::admin", denied); f != nil {
+	if f := s.login(r, "Magento_Backend::admin", lacks); f != nil {
 		return f
 	}
 	w.Header().Set("Content-Type", "application/json; charset=utf-8")
@@ -311,11 +303,11 @@ func (s *Server) modules(w http.ResponseWriter, r *http.Request) *failure {
 
 // unauthorized is said of a right that lacks.
 func unauthorized(resource string) *failure {
-	return &failure{status: http.StatusUnauthorized, message: "The consumer isn't authorized to access %resources.", parameters: map[string]string{"resources": resource}}
+	return &failure{status: http.StatusUnauthorized, message: denied, parameters: map[string]string{"resources": resource}}
 }
 
 // login checks who calls, and that the resource is not denied to the integration.
-func (s *Server) login(r *http.Request, resource string, denied bool) *failure {
+func (s *Server) login(r *http.Request, resource string, lacks bool) *failure {
 	header := r.Header.Get("Authorization")
 	if strings.HasPrefix(header, "OAuth ") {
 		known := url.URL{Scheme: "http", Host: r.Host, Path: r.URL.Path}
@@ -326,7 +318,7 @@ func (s *Server) login(r *http.Request, resource string, denied bool) *failure {
 		// Whoever has no token that counts is a guest.
 		return unauthorized(resource)
 	}
-	if denied {
+	if lacks {
 		return unauthorized(resource)
 	}
 	return nil
