@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"net/http"
 	"strconv"
@@ -28,6 +29,10 @@ type hubspotApp struct {
 	host    string // where the receiver is; "" = the account is polled only
 	events  tally
 	changes int
+	// archived are objects that can be restored. restored are the versions of those that were: no property tells of it. associated are associations.
+	archived   []int64
+	restored   map[int64]int64
+	associated map[string]state
 	// attempts are those of all events: a delivery that comes again has another number than before.
 	attempts int
 }
@@ -40,7 +45,7 @@ func startHubspot(t *testing.T, s *stack.Stack, hooks bool) app {
 		AppID: hubspottest.AppID, ClientID: hubspottest.ClientID, ClientSecret: hubspottest.ClientSecret, DeveloperAPIKey: hubspottest.DeveloperKey,
 		Properties: map[string][]string{"contacts": {"email"}}, APIURL: url,
 	})
-	a := &hubspotApp{Server: server, recording: r, events: tally{}}
+	a := &hubspotApp{Server: server, recording: r, events: tally{}, restored: map[int64]int64{}, associated: map[string]state{}}
 	if hooks {
 		a.host = "http://" + s.Config.Listen
 	}
@@ -49,11 +54,11 @@ func startHubspot(t *testing.T, s *stack.Stack, hooks bool) app {
 
 func (a *hubspotApp) ServeHTTP(w http.ResponseWriter, r *http.Request) { a.recording.ServeHTTP(w, r) }
 
-// change merges and forgets only where webhooks tell of it: HubSpot lists such objects nowhere.
+// change merges, forgets, restores and associates only where webhooks tell of it: HubSpot lists none of that.
 func (a *hubspotApp) change(ctx context.Context, rng *rand.Rand) {
 	a.changes++
 	ids, email := a.IDs("contacts"), map[string]string{"email": fmt.Sprintf("%d@example.com", a.changes)}
-	switch n := a.changes % 12; {
+	switch n := a.changes % 14; {
 	case n < 6 || len(ids) < 2:
 		a.Create("contacts", email)
 	case n < 9:
@@ -63,8 +68,15 @@ func (a *hubspotApp) change(ctx context.Context, rng *rand.Rand) {
 		a.Merge("contacts", ids[left], ids[(left+1+rng.IntN(len(ids)-1))%len(ids)])
 	case n == 10 && a.host != "":
 		a.Forget(ids[rng.IntN(len(ids))])
+	case n == 11 && a.host != "":
+		a.Associate("contacts", ids[rng.IntN(len(ids))], 1+rng.Int64N(3), "CONTACT_TO_COMPANY", rng.IntN(3) == 0)
+	case n == 12 && len(a.archived) > 0 && a.host != "":
+		a.Restore("contacts", a.archived[0])
+		a.archived = a.archived[1:]
 	default:
-		a.Archive("contacts", ids[rng.IntN(len(ids))])
+		id := ids[rng.IntN(len(ids))]
+		a.Archive("contacts", id)
+		a.archived = append(a.archived, id)
 	}
 	for _, d := range a.Deliveries(0) {
 		for more := true; more; more = rng.IntN(10) == 0 { // now and then once more, though it was acknowledged
@@ -74,12 +86,24 @@ func (a *hubspotApp) change(ctx context.Context, rng *rand.Rand) {
 			for _, id := range objectsOf(e) {
 				a.events[thingOf("contacts/"+id, []byte(e.Raw))]++
 			}
+			at := e.Get("occurredAt").Int() * 1000
+			switch name := "contacts/" + objectsOf(e)[0]; {
+			case e.Get("associationRemoved").Bool():
+				delete(a.associated, name)
+			case e.Get("associationType").Exists():
+				a.associated[name] = state{version: at - 1} // an event's, see docs/sources/hubspot.md
+			case strings.HasSuffix(e.Get("subscriptionType").Str, ".restore"):
+				a.restored[e.Get("objectId").Int()] = at
+			}
 		}
 	}
 }
 
-// objectsOf are those that an event tells of: a merge of the one that is left and of those that are no more.
+// objectsOf are those that an event tells of: a merge of the one that is left and of those that are no more. An association is one by itself.
 func objectsOf(e gjson.Result) (ids []string) {
+	if kind := e.Get("associationType"); kind.Exists() {
+		return []string{e.Get("fromObjectId").String() + "/" + e.Get("toObjectId").String() + "/" + kind.Str}
+	}
 	if !strings.HasSuffix(e.Get("subscriptionType").Str, ".merge") {
 		return []string{e.Get("objectId").String()}
 	}
@@ -122,9 +146,9 @@ func (a *hubspotApp) quiet(context.Context) error { return nil }
 func (a *hubspotApp) acked() tally                { return a.events }
 
 func (a *hubspotApp) live() map[string]state {
-	out := map[string]state{}
+	out := maps.Clone(a.associated)
 	for _, id := range a.IDs("contacts") {
-		out["contacts/"+strconv.FormatInt(id, 10)] = state{version: a.ChangedAt("contacts", id).UnixMicro()}
+		out["contacts/"+strconv.FormatInt(id, 10)] = state{version: max(a.ChangedAt("contacts", id).UnixMicro(), a.restored[id])}
 	}
 	return out
 }

@@ -52,17 +52,17 @@ type sourceCase struct {
 	receives bool // webhooks arrive as they come
 	polls    bool
 	versions bool // of webhooks and polls are those of the objects
-	returns  bool // an object may be again what it was, and nothing but when it was seen tells the two apart
+	returns  bool // an object may be again what it was, when it is restored or a quantity is
 }
 
 var sourceCases = []sourceCase{
 	{name: "hubspot realtime", start: startHubspot, https: true, hooks: true, receives: true,
 		source: `{connector: hubspot, trigger: realtime, streams: [contacts]}`},
-	{name: "hubspot realtime whole", start: startHubspot, https: true, hooks: true, versions: true,
+	{name: "hubspot realtime whole", start: startHubspot, https: true, hooks: true, versions: true, returns: true,
 		source: `{connector: hubspot, settings: {receive: object}, trigger: realtime, streams: [contacts]}`},
 	{name: "hubspot polling", start: startHubspot, polls: true, versions: true,
 		source: `{connector: hubspot, settings: {overlap: 10s, deletions: 1s}, trigger: {kind: polling, interval: 1s}, streams: [contacts]}`},
-	{name: "hubspot both", start: startHubspot, https: true, hooks: true, polls: true, versions: true,
+	{name: "hubspot both", start: startHubspot, https: true, hooks: true, polls: true, versions: true, returns: true,
 		source: `{connector: hubspot, settings: {receive: object, overlap: 10s, deletions: 1s}, trigger: {kind: both, interval: 1s}, streams: [contacts]}`},
 	{name: "shopify realtime", start: startShopify, hooks: true, receives: true, versions: true,
 		source: `{connector: shopify, trigger: realtime, streams: [customers, products]}`},
