@@ -263,6 +263,12 @@ const smallPage = 64
 func (f *fetching) take(page connectors.Page) {
 	now := f.a.Env.Time()
 	recent := now.Add(-extraAge)
+	// What has no time is remembered from when it came last: a source that reads everything each time brings it once more. The source's own time
+	// of that is the better one: other workers' clocks go otherwise.
+	last := now
+	if !page.Seen.IsZero() {
+		last = page.Seen
+	}
 	for i := range page.Records {
 		r := &page.Records[i]
 		r.Stream, r.ReceivedAt = f.in.Stream, now
@@ -271,9 +277,8 @@ func (f *fetching) take(page connectors.Page) {
 		}
 		id := fingerprintOf(r.ID)
 		if _, again := f.overlap[id]; again {
-			// What has no time is remembered from when it came last: a source that reads everything each time brings it once more.
 			if r.OccurredAt.IsZero() {
-				f.overlap[id] = now.UnixMicro()
+				f.overlap[id] = last.UnixMicro()
 			}
 			f.unsealed.repeated++
 			continue
@@ -281,9 +286,13 @@ func (f *fetching) take(page connectors.Page) {
 		if !page.OverlapFrom.IsZero() && (r.OccurredAt.IsZero() || !r.OccurredAt.Before(page.OverlapFrom)) {
 			at := r.OccurredAt
 			if at.IsZero() {
-				at = now
+				at = last
 			}
 			f.overlap[id] = at.UnixMicro()
+		}
+		if !page.Seen.IsZero() {
+			// It may have been as it is now before: the change is that it is so again.
+			r.ID = connectors.RecordID(r.Stream, r.Key, page.Seen.UnixMicro(), []byte(r.ID))
 		}
 		if f.in.Reconcile && r.Version != 0 && r.Key != "" {
 			change := changeOf(r.Stream, r.Key, r.Version)

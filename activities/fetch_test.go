@@ -318,8 +318,8 @@ func TestFetchDropsRepeatedRecords(t *testing.T) {
 	}
 }
 
-// A source that reads everything each time brings records without a time. One that has not changed is dropped in every poll, not in every other one; one
-// that is again what it was before the last poll is not.
+// A source that reads everything each time brings records without a time, whose IDs name contents. One that has not changed is dropped in every poll,
+// not in every other one; one that is again what it was before the last poll is not, and has another ID than then (I1). The clock of the worker does not matter.
 func TestFetchDropsWhatHasNoTimeAndHasNotChanged(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, "app")
@@ -332,19 +332,34 @@ func TestFetchDropsWhatHasNoTimeAndHasNotChanged(t *testing.T) {
 	r.Env.Now = func() time.Time { return now }
 	in := r.fetchInput()
 	same, five, four := timeless("same", "a"), timeless("five", "b"), timeless("four", "b")
+	began, seen := day, map[string]bool{}
 	for poll, c := range []struct {
 		quantity connectors.Record
-		want     string
-	}{{five, "same five"}, {four, "four"}, {five, "five"}, {five, ""}, {five, ""}} {
-		now = now.Add(time.Hour)
-		began := now
+		want     []connectors.Record
+		clock    time.Duration
+	}{
+		{five, []connectors.Record{same, five}, 0},
+		{four, []connectors.Record{four}, -5 * time.Hour},
+		{five, []connectors.Record{five}, 5 * time.Hour},
+		{five, nil, 0}, {five, nil, -time.Hour},
+		{four, []connectors.Record{four}, 0},
+	} {
+		began = began.Add(time.Hour)
+		now = began.Add(c.clock)
 		r.app.fetch = func(context.Context, connectors.FetchRequest) (connectors.Page, error) {
-			return connectors.Page{Records: []connectors.Record{same, c.quantity}, Cursor: fmt.Append(nil, poll), OverlapFrom: began}, nil
+			return connectors.Page{Records: []connectors.Record{same, c.quantity}, Cursor: fmt.Append(nil, poll), OverlapFrom: began, Seen: began}, nil
 		}
 		in.Chunk++
 		out := r.fetch(t, in)
-		if got := ids(r.sealed(t, out.Segments...)); got != c.want {
-			t.Errorf("poll %d sealed %q, want %q", poll+1, got, c.want)
+		got := r.sealed(t, out.Segments...)
+		if len(got) != len(c.want) {
+			t.Fatalf("poll %d sealed %q, want %d", poll+1, ids(got), len(c.want))
+		}
+		for i, g := range got {
+			if g.Key != c.want[i].Key || string(g.Data) != string(c.want[i].Data) || seen[g.ID] {
+				t.Errorf("poll %d sealed %s of %s with the ID %s; that ID was there before: %v", poll+1, g.Data, g.Key, g.ID, seen[g.ID])
+			}
+			seen[g.ID] = true
 		}
 		in.Bookmark = out.Bookmark
 	}

@@ -34,6 +34,9 @@ type Definition struct {
 	// Streams lists the source's streams; AnyStream means that the block names them freely.
 	Streams   []Stream
 	AnyStream bool
+	// Records says what a source's record is, its ID, key and version above all, and Limits what the app limits and what is done about it. They are for
+	// `starter connectors describe` and the source's page.
+	Records, Limits []Fact
 	// AppWide says that all installations share one webhook URL and Received.Accounts tells them apart. Its webhooks are those of App.
 	AppWide bool
 	// OpenSource opens what implements Source, Receiver or both, and perhaps Subscriber and Checker; nil for a pure
@@ -60,7 +63,12 @@ type Stream struct {
 	Doc  string
 	// Polls and Receives say which triggers deliver it.
 	Polls, Receives bool
+	// Needs is the right that reading it needs, as the app calls it: access scopes, a resource. "" = what the Definition's Doc says.
+	Needs string
 }
+
+// Fact is a row of what is to be known of a connector, in Markdown without a line's end or a bar.
+type Fact struct{ Name, Doc string }
 
 // Budget is what an app allows one account: Calls per Per, and Concurrent chunks read at once, each of which calls one
 // after the other; 0 = unbounded. It is kept for all workers together.

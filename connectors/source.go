@@ -37,8 +37,12 @@ type Page struct {
 	More bool
 	// OverlapFrom is the OccurredAt from which a later Fetch may return records again that this or an
 	// earlier page had. The engine remembers the IDs of the records since then and drops them when they
-	// come again (I6). A record without OccurredAt counts as of when it came last. Zero: nothing comes again.
+	// come again (I6). A record without OccurredAt counts as of when it came last, or as of Seen. Zero: nothing comes again.
 	OverlapFrom time.Time
+	// Seen, where the app says neither when an object changed nor which change it was, is when the poll began that the page is of; each poll's is
+	// later than the one's before. The records' IDs then name contents, and an object may come back to an earlier one: what the engine remembers,
+	// as of Seen, is dropped, and what it doesn't is a change of its own and gets an ID made of its content's and of Seen (I1). Zero: IDs are of changes.
+	Seen time.Time
 	// Wait, with More, says that the app prepares the next page, such as the file of a bulk operation, and that asking sooner is no use.
 	// What was read is kept, and the next Fetch comes after that long, by a durable timer. The engine clamps it to MaxWait.
 	Wait time.Duration

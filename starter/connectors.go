@@ -91,6 +91,8 @@ type described struct {
 	Streams    []connectors.Stream `json:"streams,omitempty"`
 	AnyStream  bool                `json:"any_stream,omitempty"`
 	AppWide    bool                `json:"app_wide,omitempty"`
+	Records    []connectors.Fact   `json:"records,omitempty"`
+	Limits     []connectors.Fact   `json:"limits,omitempty"`
 	Settings   *jsonschema.Schema  `json:"settings,omitempty"`
 	Connection *jsonschema.Schema  `json:"connection,omitempty"`
 	App        *jsonschema.Schema  `json:"app,omitempty"`
@@ -105,7 +107,7 @@ func (a *app) runConnectorsDescribe(name string) error {
 	if err != nil {
 		return &failure{exitNotFound, err}
 	}
-	out := described{connectorRow: rowOf(d), Doc: d.Doc, Streams: d.Streams, AnyStream: d.AnyStream, AppWide: d.AppWide}
+	out := described{connectorRow: rowOf(d), Doc: d.Doc, Streams: d.Streams, AnyStream: d.AnyStream, AppWide: d.AppWide, Records: d.Records, Limits: d.Limits}
 	if d.Settings != nil {
 		out.Settings = schemaOf(d.Settings)
 	}
@@ -125,31 +127,52 @@ func writeConnector(w io.Writer, d described, width int) {
 	fmt.Fprintf(w, "%s (%s)\n\n%s\n", d.Title, d.Name, wrap(d.Doc, width))
 	if d.Source {
 		fmt.Fprintf(w, "\nAs a source, by %s\n", strings.Join(d.Triggers, ", "))
-		switch {
-		case d.AnyStream:
-			fmt.Fprintln(w, "  Streams have the names that you give them.")
-		default:
-			t := terminal.NewTable("  STREAM", "BY", "")
-			for _, s := range d.Streams {
-				var by []string
-				if s.Receives {
-					by = append(by, "webhook")
-				}
-				if s.Polls {
-					by = append(by, "poll")
-				}
-				t.Row("  "+s.Name, strings.Join(by, ", "), s.Doc)
-			}
-			t.Width = width
-			t.Write(w, "")
-		}
+		writeStreams(w, d, width)
 	}
 	if d.Destination {
 		fmt.Fprintf(w, "\nAs a destination, in mode %s\n", strings.Join(d.Modes, " or "))
 	}
+	writeFacts(w, "What a record is", d.Records, width)
+	writeFacts(w, "The app's limits, and what is done about them", d.Limits, width)
 	writeFields(w, "Settings, in the integration file", d.Settings, width)
 	writeFields(w, "Connection, for `starter connection set "+d.Name+"`", d.Connection, width)
 	writeFields(w, "App that you have registered with the vendor, for `starter connection set "+d.Name+" --app`", d.App, width)
+}
+
+// writeStreams lists the streams, each with all that is said of it: a table would cut that.
+func writeStreams(w io.Writer, d described, width int) {
+	for _, s := range d.Streams {
+		var by []string
+		if s.Receives {
+			by = append(by, "webhook")
+		}
+		if s.Polls {
+			by = append(by, "poll")
+		}
+		head := fmt.Sprintf("  %s  by %s", s.Name, strings.Join(by, ", "))
+		if s.Needs != "" {
+			head += ", needs " + s.Needs
+		}
+		fmt.Fprintln(w, head)
+		fmt.Fprintln(w, indent(wrap(s.Doc, width-6), "      "))
+	}
+	switch {
+	case d.AnyStream && len(d.Streams) > 0:
+		fmt.Fprintln(w, "  There are others, by the names that you give.")
+	case d.AnyStream:
+		fmt.Fprintln(w, "  Streams have the names that you give them.")
+	}
+}
+
+func writeFacts(w io.Writer, title string, facts []connectors.Fact, width int) {
+	if len(facts) == 0 {
+		return
+	}
+	fmt.Fprintf(w, "\n%s\n", title)
+	for _, f := range facts {
+		fmt.Fprintln(w, indent(wrap(f.Name, width-2), "  "))
+		fmt.Fprintln(w, indent(wrap(f.Doc, width-6), "      "))
+	}
 }
 
 // writeFields lists the fields of a schema, those of objects within it by their path.
@@ -171,6 +194,9 @@ func writeFields(w io.Writer, title string, s *jsonschema.Schema, width int) {
 			}
 			if f.Default != nil {
 				marks = append(marks, fmt.Sprintf("default %v", f.Default))
+			}
+			if f.Minimum != "" && f.Maximum != "" {
+				marks = append(marks, fmt.Sprintf("%s to %s", f.Minimum, f.Maximum))
 			}
 			if len(f.Enum) > 0 {
 				marks = append(marks, fmt.Sprintf("one of %v", f.Enum))

@@ -28,6 +28,8 @@ type reading struct {
 	pages  int
 	// overlap is the latest OverlapFrom: what comes again lies behind it.
 	overlap time.Time
+	polling bool             // a poll has begun and not ended
+	polled  time.Time        // the latest Seen
 	seen    map[string]bool  // by ID
 	times   map[string]int   // different records by key
 	newest  map[string]int64 // version by key
@@ -69,6 +71,7 @@ func (r *reading) page() connectors.Page {
 	if r.app.Limit > 0 && len(p.Records) > r.app.Limit {
 		r.t.Errorf("page %d has %d records, more than the limit %d", r.pages, len(p.Records), r.app.Limit)
 	}
+	r.checkSeen(p)
 	for _, rec := range p.Records {
 		checkSourceRecord(r.t, rec)
 		if rec.Stream != r.app.Stream {
@@ -104,6 +107,22 @@ func (r *reading) page() connectors.Page {
 		r.t.Fatal(err)
 	}
 	return p
+}
+
+// checkSeen checks the time of a poll that contents are seen by: without it an object that is again what it was would share an ID with then (I1).
+func (r *reading) checkSeen(p connectors.Page) {
+	r.t.Helper()
+	switch {
+	case r.app.Timeless == p.Seen.IsZero():
+		r.t.Errorf("page %d: Seen is %s; the app tells when objects changed: %v (I1)", r.pages, p.Seen, !r.app.Timeless)
+	case r.polling && !p.Seen.Equal(r.polled):
+		r.t.Errorf("page %d: Seen is %s, and %s on the page before of the same poll", r.pages, p.Seen, r.polled)
+	case r.app.Timeless && !r.polling && !p.Seen.After(r.polled):
+		r.t.Errorf("page %d: Seen is %s, not later than the poll's before, %s (I1)", r.pages, p.Seen, r.polled)
+	case r.app.Timeless && p.OverlapFrom.After(p.Seen):
+		r.t.Errorf("page %d: OverlapFrom is %s, after Seen: what this poll saw is forgotten", r.pages, p.OverlapFrom)
+	}
+	r.polling, r.polled = p.More, p.Seen
 }
 
 // poll reads until there is no more; between may change the app after each page.

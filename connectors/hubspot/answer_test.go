@@ -2,16 +2,17 @@ package hubspot_test
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"tributary/connectors"
 	"tributary/connectors/hubspot"
+	"tributary/connectors/hubspot/hubspottest"
 )
 
 // answers gives each call an answer by the end of its path.
@@ -128,34 +129,36 @@ func TestListsOfPropertiesThatAreNone(t *testing.T) {
 	}
 }
 
-// What the suite does not ask: statuses that HubSpot documents. https://developers.hubspot.com/docs/api/error-handling
+// What the suite does not ask: statuses that HubSpot documents, from the stand-in, and some that anybody may answer.
 func TestStatusesHaveTheirKind(t *testing.T) {
 	t.Parallel()
 	for status, c := range map[int]struct {
-		header http.Header
-		body   string
-		kind   connectors.Kind
-		wait   time.Duration
+		kind connectors.Kind
+		wait time.Duration
 	}{
-		301: {http.Header{"Location": {"https://elsewhere.example/"}}, "", connectors.NotFound, 0},
-		400: {nil, `{"message":"no","category":"VALIDATION_ERROR"}`, connectors.Invalid, 0},
-		408: {nil, "", connectors.Unavailable, 0},
-		413: {nil, "", connectors.TooLarge, 0},
-		414: {nil, "", connectors.Invalid, 0},
-		423: {nil, "", connectors.Unavailable, 2 * time.Second},
-		477: {http.Header{"Retry-After": {"600"}}, "", connectors.Unavailable, 10 * time.Minute},
-		521: {nil, "", connectors.Unavailable, 0},
-		524: {nil, "", connectors.Unavailable, 0},
+		301: {connectors.NotFound, 0}, 400: {connectors.Invalid, 0}, 401: {connectors.Unauthorized, 0}, 403: {connectors.Forbidden, 0},
+		408: {connectors.Unavailable, 0}, 413: {connectors.TooLarge, 0}, 414: {connectors.Invalid, 0}, 423: {connectors.Unavailable, 2 * time.Second},
+		429: {connectors.RateLimited, 10 * time.Second}, 477: {connectors.Unavailable, 10 * time.Minute},
+		502: {connectors.Unavailable, 0}, 503: {connectors.Unavailable, 0}, 504: {connectors.Unavailable, 0}, 521: {connectors.Unavailable, 0},
+		522: {connectors.Unavailable, 0}, 523: {connectors.Unavailable, 0}, 524: {connectors.Unavailable, 0}, 525: {connectors.Unavailable, 0},
+		526: {connectors.Unavailable, 0},
 	} {
-		calls := 0
-		s := openOn(t, roundTripper(func(req *http.Request) (*http.Response, error) {
-			calls++
-			return &http.Response{StatusCode: status, Header: c.header.Clone(), Body: io.NopCloser(strings.NewReader(c.body)), Request: req}, nil
-		}))
-		_, err := s.Fetch(t.Context(), connectors.FetchRequest{Stream: "deals"})
-		var e *connectors.Error
-		if !errors.As(err, &e) || e.Kind != c.kind || e.Wait != c.wait || calls != 1 {
-			t.Errorf("%d: got %v after %d calls, want kind %s and wait %s", status, err, calls, c.kind, c.wait)
-		}
+		t.Run(strconv.Itoa(status), func(t *testing.T) {
+			t.Parallel()
+			a := newAccount(t, hubspottest.Options{})
+			calls, header := 0, map[string]string{"Location": "https://elsewhere.example/"}
+			if status == 477 {
+				header["Retry-After"] = "600"
+			}
+			a.Refuse(func(string) *hubspottest.Refusal {
+				calls++
+				return &hubspottest.Refusal{Status: status, Category: "no such", Message: "what HubSpot says", Header: header}
+			})
+			_, err := a.open(t, hubspot.Settings{}).Fetch(t.Context(), connectors.FetchRequest{Stream: "deals"})
+			e := wantKind(t, err, c.kind)
+			if e.Wait != c.wait || calls != 1 || !strings.Contains(e.Message, "what HubSpot says") {
+				t.Errorf("got %v after %d calls, wait %s, want %s", err, calls, e.Wait, c.wait)
+			}
+		})
 	}
 }

@@ -1,9 +1,13 @@
 package hubspot_test
 
 import (
+	"bytes"
 	"fmt"
+	"io"
+	"net/http"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -49,6 +53,55 @@ func TestEventsBecomeObjects(t *testing.T) {
 		if r.ID != want.ID || r.Version != want.Version || string(r.Data) != string(want.Data) {
 			t.Errorf("%s: got %s version %d, a poll gave %s version %d", r.Key, r.Data, r.Version, want.Data, want.Version)
 		}
+	}
+}
+
+// Two events of one contact in one webhook name it once in the call.
+func TestEventsOfOneObjectNameItOnce(t *testing.T) {
+	t.Parallel()
+	a := newAccount(t, hubspottest.Options{})
+	a.fill("contacts", 2)
+	var asked []string
+	v, err := hubspot.Definition().OpenSource(connectors.Config{
+		Settings: raw(t, hubspot.Settings{Receive: "object"}), Connection: raw(t, connection()), App: raw(t, app()),
+		Env: connectors.Env{Now: a.now, Transport: roundTripper(func(req *http.Request) (*http.Response, error) {
+			if strings.HasSuffix(req.URL.Path, "/batch/read") {
+				body, err := io.ReadAll(req.Body)
+				if err != nil {
+					return nil, err
+				}
+				for _, id := range gjson.GetBytes(body, "inputs.#.id").Array() {
+					asked = append(asked, id.Str)
+				}
+				req.Body = io.NopCloser(bytes.NewReader(body))
+			}
+			return a.contract.RoundTrip(req)
+		})},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := v.(source)
+	subscribe(t, s, "contacts")
+	first, second := a.IDs("contacts")[0], a.IDs("contacts")[1]
+	a.Update("contacts", first, map[string]string{"email": "one@example.com"})
+	a.Update("contacts", second, map[string]string{"email": "other@example.com"})
+	a.Update("contacts", first, map[string]string{"email": "two@example.com", "firstname": "Ada"})
+	deliveries := a.Deliveries(0)
+	if len(deliveries) != 1 {
+		t.Fatalf("%d webhooks", len(deliveries))
+	}
+	received, err := s.Receive(t.Context(), deliveries[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := s.Complete(t.Context(), received.Records)
+	if err != nil {
+		t.Fatal(err)
+	}
+	slices.Sort(asked)
+	if want := []string{strconv.FormatInt(first, 10), strconv.FormatInt(second, 10)}; len(received.Records) != 4 || !slices.Equal(asked, want) || len(got) != 2 {
+		t.Errorf("%d events of %s: asked for %s, and %d records came", len(received.Records), want, asked, len(got))
 	}
 }
 

@@ -3,17 +3,28 @@ package hubspot_test
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
+	"os"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/tidwall/gjson"
+
 	"tributary/connectors"
 	"tributary/connectors/connectortest"
+	"tributary/connectors/connectortest/documented"
 	"tributary/connectors/hubspot"
 	"tributary/connectors/hubspot/hubspottest"
 )
+
+// returned counts the errors that the stand-ins of this package return. Once all tests have run, none that is documented may be left.
+var returned = hubspottest.Documented()
+
+func TestMain(m *testing.M) { os.Exit(documented.Run(m, returned)) }
 
 // clock is a time that moves only when it is told to.
 type clock struct {
@@ -45,7 +56,7 @@ type account struct {
 func newAccount(t testing.TB, o hubspottest.Options) *account {
 	t.Helper()
 	c := newClock()
-	o.Now = c.now
+	o.Now, o.Returned = c.now, returned
 	s := hubspottest.New(o)
 	return &account{s, c, newContract(t, s)}
 }
@@ -183,4 +194,61 @@ func startApp(t *testing.T, stream string, settings hubspot.Settings) connectort
 		out.Secrets = []string{conn.AccessToken, conn.RefreshToken}
 	}
 	return out
+}
+
+// Every kind of object that HubSpot has is subscribed, received, polled and told of when it is archived, with the scope that its stream says it needs. A custom
+// object is polled: HubSpot lets private apps alone subscribe such.
+func TestEveryKindOfObject(t *testing.T) {
+	t.Parallel()
+	property := map[string]string{
+		"contacts": "email", "companies": "name", "deals": "dealname", "tickets": "subject", "products": "name", "line_items": "name", "calls": "hs_call_title",
+		"emails": "hs_email_status", "meetings": "hs_meeting_title", "notes": "hs_note_body", "tasks": "hs_task_subject", "2-3465404": "model",
+	}
+	needs := map[string]string{"2-3465404": "crm.objects.custom.read"}
+	for _, st := range hubspot.Definition().Streams {
+		needs[st.Name], _, _ = strings.Cut(strings.TrimPrefix(st.Needs, "`"), "`")
+	}
+	for stream, name := range property {
+		t.Run(stream, func(t *testing.T) {
+			t.Parallel()
+			a := newAccount(t, hubspottest.Options{})
+			a.Grant(needs[stream])
+			s := a.open(t, hubspot.Settings{Deletions: "1s", Overlap: "1s"})
+			hooks := stream != "2-3465404"
+			if hooks {
+				subscribe(t, s, stream)
+			}
+			id := a.Create(stream, map[string]string{name: "one"})
+			key := strconv.FormatInt(id, 10)
+			r := newReader(t, s, stream)
+			if got := r.poll(); len(got) != 1 || got[0].Key != key || got[0].Stream != stream || gjson.GetBytes(got[0].Data, "properties."+name).Str != "one" {
+				t.Errorf("polled %v", keys(got))
+			}
+			a.advance(time.Minute)
+			a.Update(stream, id, map[string]string{name: "other"})
+			a.advance(time.Minute)
+			a.Archive(stream, id)
+			a.advance(time.Minute)
+			if got := r.poll(); len(got) != 1 || got[0].Key != key || got[0].Op != connectors.Delete {
+				t.Errorf("after it was archived polled %v", keys(got))
+			}
+			happened := map[string]int{}
+			for _, d := range a.Deliveries(0) {
+				received, err := s.Receive(t.Context(), d)
+				if err != nil {
+					t.Fatal(err)
+				}
+				for _, rec := range received.Records {
+					if rec.Key != key || rec.Stream != stream {
+						t.Errorf("received %s of %s", rec.Key, rec.Stream)
+					}
+					_, kind, _ := strings.Cut(gjson.GetBytes(rec.Data, "subscriptionType").Str, ".")
+					happened[kind+" "+string(rec.Op)]++
+				}
+			}
+			if want := (map[string]int{"creation upsert": 1, "propertyChange upsert": 1, "deletion delete": 1}); hooks && !maps.Equal(happened, want) {
+				t.Errorf("received %v, want %v", happened, want)
+			}
+		})
+	}
 }

@@ -78,7 +78,7 @@ func (c *contract) RoundTrip(req *http.Request) (*http.Response, error) {
 			c.t.Errorf("%s %s is not a request of the specification: %v", req.Method, req.URL.Path, err)
 		}
 		for name := range req.URL.Query() {
-			if name != "hapikey" && !documented(route, name) {
+			if name != "hapikey" && !inSpecification(route, name) {
 				c.t.Errorf("%s %s: the specification knows no parameter %s", req.Method, req.URL.Path, name)
 			}
 		}
@@ -106,7 +106,7 @@ func (c *contract) RoundTrip(req *http.Request) (*http.Response, error) {
 	return res, nil
 }
 
-func documented(route *routers.Route, name string) bool {
+func inSpecification(route *routers.Route, name string) bool {
 	for _, p := range route.Operation.Parameters {
 		if p.Value.Name == name && p.Value.In == "query" {
 			return true

@@ -1,52 +1,15 @@
 package hubspot_test
 
 import (
-	"encoding/json"
-	"os"
-	"strings"
 	"testing"
 
-	"github.com/goccy/go-yaml"
-
-	"tributary/connectors"
 	"tributary/connectors/connectortest"
 	"tributary/connectors/hubspot"
 )
 
-const page = "../../docs/sources/hubspot.md"
-
-// The page's tables are those of the Definition, and its blocks and the example's open.
 func TestPage(t *testing.T) {
 	t.Parallel()
-	connectortest.TestPage(t, hubspot.Definition(), page)
-	doc, err := os.ReadFile(page)
-	if err != nil {
-		t.Fatal(err)
-	}
-	example, err := os.ReadFile("../../examples/hubspot.yaml")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, block, _ := strings.Cut(string(doc), "```yaml\n")
-	block, _, _ = strings.Cut(block, "```")
-	for _, text := range []string{string(example), block} {
-		var file struct {
-			Source struct {
-				Connector string
-				Streams   []string
-				Settings  map[string]any
-			}
-		}
-		if err := yaml.Unmarshal([]byte(text), &file); err != nil {
-			t.Fatal(err)
-		}
-		settings, err := json.Marshal(file.Source.Settings)
-		if err != nil {
-			t.Fatal(err)
-		}
-		_, err = hubspot.Definition().OpenSource(connectors.Config{Settings: settings, Connection: raw(t, connection()), Streams: file.Source.Streams})
-		if file.Source.Connector != "hubspot" || err != nil {
-			t.Errorf("%v in\n%s", err, text)
-		}
-	}
+	connectortest.TestSourcePage(t, connectortest.SourcePage{
+		Definition: hubspot.Definition(), Path: "../../docs/sources/hubspot.md", Example: "../../examples/hubspot.yaml", Connection: connection(), App: app(),
+	})
 }

@@ -85,6 +85,7 @@ func Definition() connectors.Definition {
 		Streams:    describeStreams(),
 		AnyStream:  true,
 		AppWide:    true,
+		Records:    recordFacts, Limits: limitFacts,
 		OpenSource: func(c connectors.Config) (any, error) { return open(c) },
 		Polls:      true,
 		Receives:   true,

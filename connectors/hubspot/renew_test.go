@@ -124,6 +124,20 @@ func TestRenewingIsRefused(t *testing.T) {
 	}
 }
 
+// What HubSpot doesn't understand is no reason to ask the user for anything.
+func TestARequestForATokenIsGarbledOnItsWay(t *testing.T) {
+	t.Parallel()
+	a := newAccount(t, hubspottest.Options{})
+	_, err := hubspot.Definition().Renewal.Renew(t.Context(), connectors.Config{
+		Connection: raw(t, oauthConnection()), App: raw(t, app()),
+		Env: connectors.Env{Now: a.now, Transport: roundTripper(func(req *http.Request) (*http.Response, error) {
+			req.Body = io.NopCloser(strings.NewReader("grant_type=none"))
+			return a.RoundTrip(req)
+		})},
+	})
+	wantKind(t, err, connectors.Invalid)
+}
+
 // The app's secret goes where the operator says, never to a URL that a user's connection names.
 func TestTheSecretGoesToNoUsersURL(t *testing.T) {
 	t.Parallel()

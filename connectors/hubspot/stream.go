@@ -57,9 +57,24 @@ var customType = regexp.MustCompile(`^([0-9]{1,3}-[0-9]{1,18}|p[0-9]{0,18}_[A-Za
 func describeStreams() []connectors.Stream {
 	var out []connectors.Stream
 	for _, s := range streams {
-		out = append(out, connectors.Stream{Name: s.name, Doc: s.doc, Polls: true, Receives: true})
+		out = append(out, connectors.Stream{Name: s.name, Doc: s.doc, Polls: true, Receives: true, Needs: s.needs()})
 	}
 	return out
+}
+
+// needs is the scope that reading a stream needs.
+func (s stream) needs() string {
+	switch s.name {
+	case "tickets":
+		return "`tickets`"
+	case "products":
+		return "`e-commerce`"
+	case "commerce_payments":
+		return "`crm.objects.commercepayments.read`"
+	case "calls", "emails", "meetings", "notes", "tasks", "communications", "postal_mail":
+		return "`crm.objects.contacts.read` and what the account asks for besides"
+	}
+	return "`crm.objects." + s.name + ".read`"
 }
 
 func lookup(op, name string) (stream, error) {

@@ -5,6 +5,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"tributary/connectors"
 	"tributary/connectors/magento"
@@ -25,35 +26,81 @@ func TestCredentialsThatAreRefused(t *testing.T) {
 		"a consumer secret":      {signing, func(c *magento.Connection) { c.ConsumerSecret = "a%b c&d" }, connectors.Unauthorized, "signature"},
 		"an access token":        {signing, func(c *magento.Connection) { c.AccessToken = "other" }, connectors.Unauthorized, "token does not exist"},
 		"an access token secret": {signing, func(c *magento.Connection) { c.AccessTokenSecret = "other" }, connectors.Unauthorized, "signature"},
-		// The shop takes whoever sends a token that it does not know for a guest.
-		"a bearer token": {bearer, func(c *magento.Connection) { c.AccessToken = "other" }, connectors.Forbidden, "give a token that is valid"},
+		"a bearer token":         {bearer, func(c *magento.Connection) { c.AccessToken = "other" }, connectors.Unauthorized, "the access token is not accepted"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := magentotest.New(t)
+			s := magentotest.New(t, returned)
 			conn := c.connect(s.URL)
 			c.change(&conn)
 			_, err := openWith(t, s, conn, magento.Settings{}).(connectors.Source).Fetch(t.Context(), connectors.FetchRequest{Stream: "orders"})
 			wantKind(t, err, c.kind, c.says)
 		})
 	}
-	t.Run("a right", func(t *testing.T) {
-		t.Parallel()
-		s := magentotest.New(t)
-		s.Deny(resource)
-		_, err := open(t, s, magento.Settings{}).Fetch(t.Context(), connectors.FetchRequest{Stream: "orders"})
-		wantKind(t, err, connectors.Forbidden, "isn't authorized to access "+resource, "grant the integration the resource "+resource)
-		if strings.Contains(err.Error(), "token") {
-			t.Errorf("signed requests have no trouble with bearer tokens: %v", err)
-		}
-	})
+	for name, connect := range map[string]func(string) magento.Connection{"a right": signing, "a right, bearer": bearer} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := magentotest.New(t, returned)
+			s.Deny(resource)
+			_, err := openWith(t, s, connect(s.URL), magento.Settings{}).(connectors.Source).Fetch(t.Context(), connectors.FetchRequest{Stream: "orders"})
+			wantKind(t, err, connectors.Forbidden, "isn't authorized to access "+resource, "grant the integration the resource "+resource)
+			if strings.Contains(err.Error(), "token") {
+				t.Errorf("the token is as it should be: %v", err)
+			}
+		})
+	}
 	t.Run("bearer tokens off", func(t *testing.T) {
 		t.Parallel()
-		s := magentotest.New(t)
+		s := magentotest.New(t, returned)
 		s.Bearer = false
 		_, err := openWith(t, s, bearer(s.URL), magento.Settings{}).(connectors.Source).Fetch(t.Context(), connectors.FetchRequest{Stream: "orders"})
-		wantKind(t, err, connectors.Forbidden, resource, "allow access tokens as bearer tokens")
+		wantKind(t, err, connectors.Unauthorized, resource, "allows access tokens as bearer tokens")
 	})
+}
+
+// Whether a bearer token is accepted is told by another request. Where its answer says nothing, the token may still be right; where it has none, it comes again.
+func TestAnswersToWhoSendsABearerToken(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		status int
+		body   string
+		kind   connectors.Kind
+		says   string
+	}{
+		"a guest":       {401, `{"message":"The consumer isn't authorized to access %resources."}`, connectors.Unauthorized, "not accepted"},
+		"a member":      {200, ` ["Magento_Store"]`, connectors.Forbidden, "grant the integration"},
+		"no list":       {200, `<html>`, connectors.Forbidden, "or, if it has that, check"},
+		"a firewall":    {403, ``, connectors.Forbidden, "or, if it has that, check"},
+		"maintenance":   {503, ``, connectors.Unavailable, "HTTP 503"},
+		"too much":      {429, ``, connectors.Unavailable, "HTTP 429"},
+		"broken off":    {0, ``, connectors.Unavailable, "fetch orders"},
+		"a large guest": {401, strings.Repeat(" ", 1<<20), connectors.Unauthorized, "not accepted"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				w.Header().Set("Retry-After", "7")
+				switch {
+				case r.URL.Path == "/rest/all/V1/orders":
+					w.WriteHeader(http.StatusUnauthorized)
+					_, _ = w.Write([]byte(`{"message":"The consumer isn't authorized to access %resources.","parameters":{"resources":"Magento_Sales::actions_view"}}`))
+				case r.URL.Path != "/rest/all/V1/modules" || r.URL.RawQuery != "" || r.Header.Get("Authorization") != "Bearer "+magentotest.AccessToken:
+					t.Errorf("asked for %s", r.URL)
+				case c.status == 0:
+					panic(http.ErrAbortHandler)
+				default:
+					w.WriteHeader(c.status)
+					_, _ = w.Write([]byte(c.body))
+				}
+			}))
+			t.Cleanup(server.Close)
+			_, err := openWith(t, magentotest.New(t, returned), bearer(server.URL), magento.Settings{}).(connectors.Source).Fetch(t.Context(), connectors.FetchRequest{Stream: "orders"})
+			wantKind(t, err, c.kind, c.says)
+			if wait := connectors.AsError("", err).Wait; c.status > 403 && wait != 7*time.Second {
+				t.Errorf("comes again after %s", wait)
+			}
+		})
+	}
 }
 
 func TestWhatTheShopRefuses(t *testing.T) {
@@ -65,19 +112,44 @@ func TestWhatTheShopRefuses(t *testing.T) {
 		kind     connectors.Kind
 		says     string
 	}{
-		"a store view":    {magento.Settings{Store: "french"}, "", nil, connectors.NotFound, "Requested store is not found"},
+		"a store view":    {magento.Settings{Store: "french"}, "", nil, connectors.NotFound, "store view french"},
 		"a path":          {magento.Settings{}, "/shop", nil, connectors.NotFound, "check the connection's url"},
 		"a large page":    {magento.Settings{PageSize: 301}, "", func(s *magentotest.Server) { s.PageLimit = 300 }, connectors.TooLarge, "Maximum SearchCriteria pageSize is 300"},
 		"all maintenance": {magento.Settings{}, "", (*magentotest.Server).Maintain, connectors.Unavailable, "maintenance"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := magentotest.New(t)
+			s := magentotest.New(t, returned)
 			if c.change != nil {
 				c.change(s)
 			}
 			_, err := openWith(t, s, signing(s.URL+c.path), c.settings).(connectors.Source).Fetch(t.Context(), connectors.FetchRequest{Stream: "orders"})
 			wantKind(t, err, c.kind, c.says)
+		})
+	}
+}
+
+// What the connector gives no cause for has its kind as well.
+func TestDocumentedErrorsHaveTheirKind(t *testing.T) {
+	t.Parallel()
+	for message, kind := range map[string]connectors.Kind{
+		"The nonce is already being used by the consumer with ID 1":                                  connectors.Unavailable,
+		"Access token has been revoked":                                                              connectors.Unauthorized,
+		"Incorrect timestamp value in the oauth_timestamp parameter":                                 connectors.Unauthorized,
+		`"%fieldName" is required. Enter and try again.`:                                             connectors.Invalid,
+		`The "%value" value's type is invalid. The "%type" type was expected. Verify and try again.`: connectors.Invalid,
+		"Internal Error. Details are available in Magento log file. Report ID: webapi-69a42b2c":      connectors.Unavailable,
+	} {
+		t.Run(message, func(t *testing.T) {
+			t.Parallel()
+			s := magentotest.New(t, returned)
+			source := open(t, s, magento.Settings{})
+			s.Fail(message)
+			_, err := source.Fetch(t.Context(), connectors.FetchRequest{Stream: "orders"})
+			wantKind(t, err, kind, strings.TrimSuffix(message, "."))
+			s.Fail("")
+			var cursor []byte
+			poll(t, source, "orders", &cursor)
 		})
 	}
 }
@@ -93,7 +165,7 @@ func TestRefusals(t *testing.T) {
 	}{
 		"parameters by number": {400, `{"message":"Invalid attribute name: %1 of %2","parameters":["x","y"]}`, connectors.Invalid, "Invalid attribute name: x of y"},
 		"parameters by name":   {400, `{"message":"\"%fieldName\" is required.","parameters":{"fieldName":"searchCriteria"}}`, connectors.Invalid, `"searchCriteria" is required`},
-		"a problem of OAuth":   {401, `{"oauth_problem":"The nonce is already being used"}`, connectors.Unauthorized, "nonce"},
+		"a problem of OAuth":   {401, `{"oauth_problem":"The signature is invalid"}`, connectors.Unauthorized, "signature"},
 		"a firewall":           {403, `<html>`, connectors.Forbidden, "firewall"},
 		"a redirect":           {301, ``, connectors.NotFound, "redirects"},
 		"too large":            {413, ``, connectors.TooLarge, "page_size"},
@@ -107,7 +179,7 @@ func TestRefusals(t *testing.T) {
 				_, _ = w.Write([]byte(c.body))
 			}))
 			t.Cleanup(server.Close)
-			_, err := openWith(t, magentotest.New(t), signing(server.URL), magento.Settings{}).(connectors.Source).Fetch(t.Context(), connectors.FetchRequest{Stream: "orders"})
+			_, err := openWith(t, magentotest.New(t, returned), signing(server.URL), magento.Settings{}).(connectors.Source).Fetch(t.Context(), connectors.FetchRequest{Stream: "orders"})
 			wantKind(t, err, c.kind, c.says)
 		})
 	}
@@ -183,7 +255,7 @@ func TestCheck(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := magentotest.New(t)
+			s := magentotest.New(t, returned)
 			for _, r := range c.deny {
 				s.Deny(r)
 			}
@@ -197,7 +269,7 @@ func TestCheck(t *testing.T) {
 	}
 	t.Run("by itself, wrong credentials", func(t *testing.T) {
 		t.Parallel()
-		s := magentotest.New(t)
+		s := magentotest.New(t, returned)
 		conn := signing(s.URL)
 		conn.ConsumerSecret = "other"
 		wantKind(t, openWith(t, s, conn, magento.Settings{}).(connectors.Checker).Check(t.Context()), connectors.Unauthorized)

@@ -111,6 +111,30 @@ func (c *client) get(ctx context.Context, op string, st stream, s search) ([]byt
 	defer cancel()
 	target := c.api.JoinPath(strings.Split(st.path, "/")...)
 	target.RawQuery = s.query()
+	res, err := c.call(ctx, op, target)
+	if err != nil {
+		return nil, err
+	}
+	defer res.Body.Close()
+	if res.StatusCode != http.StatusOK {
+		body, _ := io.ReadAll(io.LimitReader(res.Body, maxRefusal)) // the status says enough where there is no body
+		return nil, c.refusal(ctx, op, st, res, body)
+	}
+	body, err := io.ReadAll(res.Body)
+	var over *http.MaxBytesError
+	switch {
+	case errors.As(err, &over):
+		return nil, connectors.Errorf(connectors.TooLarge, op, "the page is larger than %d MiB", maxBody>>20)
+	case err != nil:
+		return nil, outbound.AsError(op, err)
+	case connectors.CheckPayload(op, body) != nil:
+		return nil, connectors.Errorf(connectors.Unavailable, op, "the answer is not JSON: perhaps a maintenance page")
+	}
+	return body, nil
+}
+
+// call asks for a URL below api. Who calls it closes the body.
+func (c *client) call(ctx context.Context, op string, target *url.URL) (*http.Response, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, target.String(), nil)
 	if err != nil {
 		return nil, connectors.Errorf(connectors.Invalid, op, "the shop's URL is not valid")
@@ -125,20 +149,5 @@ func (c *client) get(ctx context.Context, op string, st stream, s search) ([]byt
 	if err != nil {
 		return nil, outbound.AsError(op, err)
 	}
-	defer res.Body.Close()
-	if res.StatusCode != http.StatusOK {
-		body, _ := io.ReadAll(io.LimitReader(res.Body, maxRefusal)) // the status says enough where there is no body
-		return nil, c.refusal(op, st, res, body)
-	}
-	body, err := io.ReadAll(res.Body)
-	var over *http.MaxBytesError
-	switch {
-	case errors.As(err, &over):
-		return nil, connectors.Errorf(connectors.TooLarge, op, "the page is larger than %d MiB", maxBody>>20)
-	case err != nil:
-		return nil, outbound.AsError(op, err)
-	case connectors.CheckPayload(op, body) != nil:
-		return nil, connectors.Errorf(connectors.Unavailable, op, "the answer is not JSON: perhaps a maintenance page")
-	}
-	return body, nil
+	return res, nil
 }

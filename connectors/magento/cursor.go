@@ -47,7 +47,8 @@ func (s *source) cursor(op string, req connectors.FetchRequest) (cursor, error) 
 		c.From, c.At = since, since
 	}
 	if c.Began == 0 {
-		c.Began = s.now().UnixMicro()
+		// Later than the poll before, whatever the clock of this worker says.
+		c.Began = max(s.now().UnixMicro(), c.Before+1)
 	}
 	return c, nil
 }

@@ -18,7 +18,7 @@ import (
 func TestManyOrdersInOneSecond(t *testing.T) {
 	t.Parallel()
 	const orders, together, size = 100_000, 20_000, 1000
-	s := magentotest.New(t)
+	s := magentotest.New(t, returned)
 	began := s.Now().Add(-24 * time.Hour)
 	for i := range int64(orders) {
 		at := i
@@ -53,7 +53,7 @@ func TestManyOrdersInOneSecond(t *testing.T) {
 // What an extra search would cost is not paid: one search finds the rest of a second and what changed later.
 func TestSearches(t *testing.T) {
 	t.Parallel()
-	s := magentotest.New(t)
+	s := magentotest.New(t, returned)
 	for i := range int64(3) {
 		s.Put("customers", i+1, s.Now())
 	}
@@ -72,7 +72,7 @@ func TestSearches(t *testing.T) {
 // A cart that never changed has no time; it comes when it gets one.
 func TestWhatNeverChangedComesWhenItDoes(t *testing.T) {
 	t.Parallel()
-	s := magentotest.New(t)
+	s := magentotest.New(t, returned)
 	s.Put("carts", 1, time.Time{})
 	s.Put("carts", 2, s.Now())
 	source := open(t, s, magento.Settings{})
@@ -91,7 +91,7 @@ func TestWhatNeverChangedComesWhenItDoes(t *testing.T) {
 // A change is committed late while a poll goes on for longer than the overlap, always behind newer ones: the next poll has it.
 func TestALongPollMissesNoLateChange(t *testing.T) {
 	t.Parallel()
-	s := magentotest.New(t)
+	s := magentotest.New(t, returned)
 	for id := range int64(5) {
 		s.Put("orders", id+1, s.Now())
 	}
@@ -127,7 +127,7 @@ func TestALongPollMissesNoLateChange(t *testing.T) {
 // Every stream finds its objects, with the names that its endpoint has for them.
 func TestStreams(t *testing.T) {
 	t.Parallel()
-	s := magentotest.New(t)
+	s := magentotest.New(t, returned)
 	s.SetQuantity("default", "24-MB01", 5)
 	for _, st := range magento.Definition().Streams {
 		if st.Name != "stock" {
@@ -173,7 +173,7 @@ func TestAnswersThatAreRefused(t *testing.T) {
 				_, _ = fmt.Fprintf(w, ` {"items": [%s], "total_count": %d}`, c.items, c.total)
 			}))
 			t.Cleanup(server.Close)
-			source := openWith(t, magentotest.New(t), signing(server.URL), magento.Settings{PageSize: 3}).(connectors.Source)
+			source := openWith(t, magentotest.New(t, returned), signing(server.URL), magento.Settings{PageSize: 3}).(connectors.Source)
 			_, err := source.Fetch(t.Context(), connectors.FetchRequest{Stream: c.stream})
 			wantKind(t, err, c.kind, c.says)
 		})
@@ -187,7 +187,7 @@ func TestNothingFound(t *testing.T) {
 		_, _ = io.WriteString(w, `{"items":null,"search_criteria":{},"total_count":0}`)
 	}))
 	t.Cleanup(server.Close)
-	source := openWith(t, magentotest.New(t), bearer(server.URL), magento.Settings{}).(connectors.Source)
+	source := openWith(t, magentotest.New(t, returned), bearer(server.URL), magento.Settings{}).(connectors.Source)
 	var cursor []byte
 	if got := poll(t, source, "orders", &cursor); len(got) != 0 {
 		t.Errorf("%d records", len(got))

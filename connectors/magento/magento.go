@@ -37,7 +37,9 @@ type Connection struct {
 }
 
 const (
-	name           = "magento"
+	name = "magento"
+	// defaultStore is the admin's scope, which is in every shop of 2.3 and later, whatever its store views are called; without one in the path a
+	// shop takes its default view: https://github.com/magento/magento2/blob/2.4-develop/app/code/Magento/Webapi/Controller/PathProcessor.php
 	defaultStore   = "all"
 	defaultPage    = 100
 	maxPage        = 1000
@@ -59,6 +61,7 @@ func Definition() connectors.Definition {
 		Settings:   Settings{},
 		Connection: Connection{},
 		Streams:    described(),
+		Records:    recordFacts, Limits: limitFacts,
 		OpenSource: func(c connectors.Config) (any, error) { return open(c) },
 		Polls:      true,
 		AccountOf:  accountOf,

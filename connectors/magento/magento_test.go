@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
+	"os"
 	"strconv"
 	"strings"
 	"testing"
@@ -18,9 +19,15 @@ import (
 
 	"tributary/connectors"
 	"tributary/connectors/connectortest"
+	"tributary/connectors/connectortest/documented"
 	"tributary/connectors/magento"
 	"tributary/connectors/magento/magentotest"
 )
+
+// returned counts the errors that the stand-ins of this package return. Once all tests have run, none that is documented may be left.
+var returned = magentotest.Documented()
+
+func TestMain(m *testing.M) { os.Exit(documented.Run(m, returned)) }
 
 // inside are the networks that the operator allows: the stand-in is in one.
 var inside = []*net.IPNet{{IP: net.IPv4(127, 0, 0, 0), Mask: net.CIDRMask(8, 32)}}
@@ -120,7 +127,7 @@ func TestSource(t *testing.T) {
 		t.Run(stream, func(t *testing.T) {
 			t.Parallel()
 			connectortest.TestSource(t, connectortest.SourceHarness{Start: func(t *testing.T) connectortest.SourceApp {
-				s := magentotest.New(t)
+				s := magentotest.New(t, returned)
 				s.AllCategories = true
 				for i := range int64(25) {
 					s.Put(stream, i+1, s.Now().Add(time.Duration(i/3-10)*time.Second))
@@ -135,7 +142,7 @@ func TestSource(t *testing.T) {
 func TestSourceOfStock(t *testing.T) {
 	t.Parallel()
 	connectortest.TestSource(t, connectortest.SourceHarness{Start: func(t *testing.T) connectortest.SourceApp {
-		s := magentotest.New(t)
+		s := magentotest.New(t, returned)
 		for i := range 25 {
 			s.SetQuantity("default", fmt.Sprint("sku ", i), 100)
 		}

@@ -11,14 +11,14 @@ import (
 )
 
 // stock reads a page of quantities. Nothing says when one changed, so that each poll reads all of them. A quantity is a record without a version, and
-// its ID is that of its content: what is as it was in the poll before is recognised (I6), and what is as it was in an earlier one comes again, which
-// it must, if it was another meanwhile.
+// its ID is that of its content: what is as it was in the poll before is recognised (I6). What is as it was in an earlier one has changed twice, and
+// the page's Seen has the engine tell it from then (I1).
 func (s *source) stock(ctx context.Context, op string, st stream, c cursor, limit int) (connectors.Page, error) {
 	f, err := s.find(ctx, op, st, stockBehind(c.Stock, limit))
 	if err != nil {
 		return connectors.Page{}, err
 	}
-	page := connectors.Page{More: !f.whole()}
+	page := connectors.Page{More: !f.whole(), Seen: time.UnixMicro(c.Began).UTC()}
 	for _, item := range f.items {
 		record, at, err := readQuantity(op, st, item, f.slice(item))
 		if err != nil {
@@ -33,7 +33,7 @@ func (s *source) stock(ctx context.Context, op string, st stream, c cursor, limi
 	}
 	page.OverlapFrom = time.UnixMicro(cmp.Or(c.Before, c.Began)).UTC()
 	if !page.More {
-		page.OverlapFrom = time.UnixMicro(c.Began).UTC()
+		page.OverlapFrom = page.Seen
 		c = cursor{V: cursorVersion, Before: c.Began}
 	}
 	page.Cursor = c.encode()

@@ -29,7 +29,7 @@ func stockOf(t *testing.T, source connectors.Source, cursor *[]byte) (data map[s
 // A SKU in several sources, SKUs that differ from others by what the database does not tell apart from letters, and more of one than fit a page.
 func TestStockComesWhole(t *testing.T) {
 	t.Parallel()
-	s := magentotest.New(t)
+	s := magentotest.New(t, returned)
 	for i := range 40 {
 		s.SetQuantity("default", fmt.Sprintf("SKU %d/ä", i), i)
 		s.SetQuantity("berlin", fmt.Sprintf("sku %d/ä", i), i)
@@ -65,7 +65,7 @@ func TestStockComesWhole(t *testing.T) {
 // Quantities that appear and go while a poll reads shift nothing.
 func TestStockThatChangesWhilePaging(t *testing.T) {
 	t.Parallel()
-	s := magentotest.New(t)
+	s := magentotest.New(t, returned)
 	for i := range 30 {
 		s.SetQuantity("default", fmt.Sprintf("m%02d", i), i)
 	}
@@ -96,7 +96,7 @@ func TestStockThatChangesWhilePaging(t *testing.T) {
 // A page says from when on what it holds may come again: from the beginning of the poll before it, and at the end of a poll from its own.
 func TestOverlapOfStock(t *testing.T) {
 	t.Parallel()
-	s := magentotest.New(t)
+	s := magentotest.New(t, returned)
 	for i := range 4 {
 		s.SetQuantity("default", fmt.Sprint(i), i)
 	}

@@ -29,7 +29,7 @@ var streams = []stream{
 func described() []connectors.Stream {
 	var out []connectors.Stream
 	for _, s := range streams {
-		out = append(out, connectors.Stream{Name: s.name, Doc: s.doc, Polls: true})
+		out = append(out, connectors.Stream{Name: s.name, Doc: s.doc, Polls: true, Needs: "`" + s.resource + "`"})
 	}
 	return out
 }

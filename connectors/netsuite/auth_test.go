@@ -47,7 +47,7 @@ func TestRenewal(t *testing.T) {
 	for name, key := range map[string]interface{ Public() any }{"PS256": public{keys().rsa}, "ES256": public{keys().ec}} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := netsuitetest.New(t)
+			s := netsuitetest.New(t, returned)
 			s.AddCustomers(t, 1)
 			s.Upload(netsuitetest.CertificateID, key.Public())
 			def := netsuite.Definition()
@@ -109,7 +109,7 @@ func TestRenewalIsRefused(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := netsuitetest.New(t)
+			s := netsuitetest.New(t, returned)
 			s.Upload(netsuitetest.CertificateID, keys().ec.Public())
 			conn := clientCredentials(t, keys().ec)
 			change(&conn)
@@ -142,7 +142,7 @@ func TestTokenBasedAuthenticationIsRefused(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := netsuitetest.New(t)
+			s := netsuitetest.New(t, returned)
 			conn := tokenBased()
 			change(&conn)
 			source, err := netsuite.Definition().OpenSource(connectors.Config{Connection: raw(t, conn), Env: envOf(t, s)})
@@ -212,7 +212,7 @@ func TestAccount(t *testing.T) {
 // A proxy gets requests that are signed for the vendor's own host, from a client that goes nowhere inside without leave.
 func TestURL(t *testing.T) {
 	t.Parallel()
-	s := netsuitetest.New(t)
+	s := netsuitetest.New(t, returned)
 	s.AddCustomers(t, 1)
 	s.Upload(netsuitetest.CertificateID, keys().ec.Public())
 	env := connectors.Env{Now: s.Now, Networks: []*net.IPNet{{IP: net.IPv4(127, 0, 0, 0), Mask: net.CIDRMask(8, 32)}}}

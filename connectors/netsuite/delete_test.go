@@ -17,7 +17,7 @@ func TestDeletions(t *testing.T) {
 	for stream, kind := range map[string]string{"customer": "Customer", "transaction": "Sales Order", "customrecord_shift": "customRecord"} {
 		t.Run(stream, func(t *testing.T) {
 			t.Parallel()
-			s := netsuitetest.New(t)
+			s := netsuitetest.New(t, returned)
 			for id := range int64(3) {
 				s.Put(t, stream, id+1, s.Now().Add(-time.Hour))
 			}
@@ -56,7 +56,7 @@ func TestDeletions(t *testing.T) {
 // A poll of changes alone asks nothing of deletedrecord, which the role may not see then.
 func TestDeletionsCanBeLeftOut(t *testing.T) {
 	t.Parallel()
-	s := netsuitetest.New(t)
+	s := netsuitetest.New(t, returned)
 	s.AddCustomers(t, 1)
 	s.Hide("deletedrecord")
 	var cursor []byte
@@ -71,7 +71,7 @@ func TestDeletionsCanBeLeftOut(t *testing.T) {
 // A stream of which nothing is ever deleted has a short overlap for all that.
 func TestQuietDeletionsKeepTheOverlapShort(t *testing.T) {
 	t.Parallel()
-	s := netsuitetest.New(t)
+	s := netsuitetest.New(t, returned)
 	s.AddCustomers(t, 3)
 	source := open(t, s, netsuite.Settings{})
 	var cursor []byte
@@ -92,7 +92,7 @@ func TestQuietDeletionsKeepTheOverlapShort(t *testing.T) {
 // A deletion that comes again lies behind the overlap that was announced before, however new the changes are that came in between.
 func TestDeletionsThatComeAgainWereAnnounced(t *testing.T) {
 	t.Parallel()
-	s := netsuitetest.New(t)
+	s := netsuitetest.New(t, returned)
 	s.AddCustomers(t, 3)
 	source := open(t, s, netsuite.Settings{})
 	var cursor []byte

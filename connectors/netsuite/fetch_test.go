@@ -47,10 +47,7 @@ func TestAnswersHaveTheirKind(t *testing.T) {
 		wait   time.Duration
 		says   string
 	}{
-		"concurrency":             {429, nil, vendor("CONCURRENCY_LIMIT_EXCEEDED", "Request blocked."), connectors.RateLimited, 2 * time.Second, "Request blocked."},
-		"a RESTlet's limit":       {400, nil, `{"error":{"code":"SSS_REQUEST_LIMIT_EXCEEDED","message":"{\"x\"}"}}`, connectors.RateLimited, 2 * time.Second, ""},
 		"limit with a wait":       {400, http.Header{"Retry-After": {"9"}}, vendor("SSS_REQUEST_LIMIT_EXCEEDED", ""), connectors.RateLimited, 9 * time.Second, ""},
-		"login":                   {401, nil, vendor("INVALID_LOGIN", "Invalid login attempt."), connectors.Unauthorized, 0, "Invalid login"},
 		"permission":              {400, nil, vendor("INSUFFICIENT_PERMISSION", "Permission Violation"), connectors.Forbidden, 0, "SuiteAnalytics Workbook"},
 		"record":                  {400, nil, vendor("INVALID_PARAMETER", "Search error occurred: Record 'x' was not found."), connectors.NotFound, 0, "record type"},
 		"query":                   {400, nil, vendor("INVALID_PARAMETER", "Unknown identifier 'x'."), connectors.Invalid, 0, "Unknown identifier"},
@@ -89,6 +86,49 @@ func TestAnswersHaveTheirKind(t *testing.T) {
 	}
 }
 
+// Each error that NetSuite documents has its kind, whether the connector gives cause for it or a proxy or a change of the API does.
+func TestDocumentedErrorsHaveTheirKind(t *testing.T) {
+	t.Parallel()
+	for code, c := range map[string]struct {
+		kind connectors.Kind
+		wait time.Duration
+	}{
+		"INVALID_LOGIN": {connectors.Unauthorized, 0}, "INVALID_HEADER": {connectors.Invalid, 0}, "INVALID_PARAMETER": {connectors.Invalid, 0},
+		"INVALID_CONTENT": {connectors.Invalid, 0}, "METHOD_NOT_ALLOWED": {connectors.Invalid, 0}, "NONEXISTENT_ID": {connectors.NotFound, 0},
+		"INSUFFICIENT_PERMISSION": {connectors.Forbidden, 0}, "UNEXPECTED_ERROR": {connectors.Unavailable, 0},
+		"CONCURRENCY_LIMIT_EXCEEDED": {connectors.RateLimited, 2 * time.Second}, "SSS_REQUEST_LIMIT_EXCEEDED": {connectors.RateLimited, 2 * time.Second},
+	} {
+		t.Run(code, func(t *testing.T) {
+			t.Parallel()
+			s := netsuitetest.New(t, returned)
+			source := open(t, s, netsuite.Settings{})
+			s.Fail(code)
+			_, err := source.Fetch(t.Context(), connectors.FetchRequest{Stream: "customer"})
+			wantKind(t, err, c.kind, "The request failed.")
+			if wait := connectors.AsError("", err).Wait; wait != c.wait {
+				t.Errorf("wait %s, want %s", wait, c.wait)
+			}
+			s.Fail("")
+			fetch(t, source, "customer", nil)
+		})
+	}
+	for code, kind := range map[string]connectors.Kind{
+		"invalid_request": connectors.Invalid, "unsupported_grant_type": connectors.Invalid, "invalid_grant": connectors.Unauthorized,
+		"invalid_client": connectors.Unauthorized, "invalid_scope": connectors.Forbidden,
+	} {
+		t.Run(code, func(t *testing.T) {
+			t.Parallel()
+			s := netsuitetest.New(t, returned)
+			s.Upload(netsuitetest.CertificateID, keys().ec.Public())
+			s.Fail(code)
+			_, err := netsuite.Definition().Renewal.Renew(t.Context(), connectors.Config{Connection: raw(t, clientCredentials(t, keys().ec)), Env: envOf(t, s)})
+			wantKind(t, err, kind, code)
+			s.Fail("")
+			renew(t, s, clientCredentials(t, keys().ec))
+		})
+	}
+}
+
 // Names come in any case.
 func TestNamesMayBeSpelledOtherwise(t *testing.T) {
 	t.Parallel()
@@ -102,7 +142,7 @@ func TestNamesMayBeSpelledOtherwise(t *testing.T) {
 // The account refuses what is over its limit, and that is a limit, not a failure.
 func TestConcurrencyOfTheAccount(t *testing.T) {
 	t.Parallel()
-	s := netsuitetest.New(t)
+	s := netsuitetest.New(t, returned)
 	s.AddCustomers(t, 1)
 	s.Concurrent = 2
 	var inside sync.WaitGroup
@@ -159,7 +199,7 @@ func TestCheck(t *testing.T) {
 		}
 		return source.(connectors.Checker).Check(t.Context())
 	}
-	s := netsuitetest.New(t)
+	s := netsuitetest.New(t, returned)
 	s.AddCustomers(t, 30)
 	if err := check(s, netsuite.Settings{}, "customer", "transaction", "customrecord_shift"); err != nil {
 		t.Error(err)
@@ -180,7 +220,7 @@ func TestCheck(t *testing.T) {
 // A query of one's own is read like a record type: in pages, by changes, with the deletions that it names.
 func TestOwnQuery(t *testing.T) {
 	t.Parallel()
-	s := netsuitetest.New(t)
+	s := netsuitetest.New(t, returned)
 	for id := range int64(25) {
 		s.Put(t, "transaction", id+1, s.Now().Add(time.Duration(id/10)*time.Second))
 	}

@@ -85,6 +85,7 @@ func Definition() connectors.Definition {
 		Renewal:    &connectors.Renewal{Due: due, Expires: expires, Renew: renew},
 		Streams:    described(),
 		AnyStream:  true,
+		Records:    recordFacts, Limits: limitFacts,
 		OpenSource: func(c connectors.Config) (any, error) { return open(c) },
 		Polls:      true,
 		AccountOf:  accountOf,

@@ -10,6 +10,7 @@ import (
 	"encoding/pem"
 	"net/http"
 	"net/url"
+	"os"
 	"strconv"
 	"sync"
 	"testing"
@@ -17,9 +18,15 @@ import (
 
 	"tributary/connectors"
 	"tributary/connectors/connectortest"
+	"tributary/connectors/connectortest/documented"
 	"tributary/connectors/netsuite"
 	"tributary/connectors/netsuite/netsuitetest"
 )
+
+// returned counts the errors that the stand-ins of this package return. Once all tests have run, none that is documented may be left.
+var returned = netsuitetest.Documented()
+
+func TestMain(m *testing.M) { os.Exit(documented.Run(m, returned)) }
 
 // transport leads every request to a server, whatever host it names.
 type transport struct {
@@ -139,7 +146,7 @@ func TestSource(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			connectortest.TestSource(t, connectortest.SourceHarness{Start: func(t *testing.T) connectortest.SourceApp {
-				s := netsuitetest.New(t)
+				s := netsuitetest.New(t, returned)
 				s.AddCustomers(t, 25)
 				conn, secrets := connect(t, s)
 				return app(t, s, conn, secrets)

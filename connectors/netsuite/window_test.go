@@ -12,7 +12,7 @@ import (
 func TestManyRowsAreReadOnceInWindows(t *testing.T) {
 	t.Parallel()
 	const rows, together = 250_000, 30_000
-	s := netsuitetest.New(t)
+	s := netsuitetest.New(t, returned)
 	// 22 rows a second, and those in the middle all at once.
 	s.Exec(t, `WITH RECURSIVE n(id) AS (SELECT 1 UNION ALL SELECT id + 1 FROM n WHERE id < ?1)
 		INSERT INTO customer SELECT id, 'c' || id, NULL, 'F', '0', strftime('%Y-%m-%d %H:%M:%S', '2026-02-01 00:00:00', '+' ||
@@ -40,7 +40,7 @@ func TestManyRowsAreReadOnceInWindows(t *testing.T) {
 // Rows that change while a second with many rows is read come again, and the rest of the second still comes.
 func TestRowsThatLeaveASecondShiftNothing(t *testing.T) {
 	t.Parallel()
-	s := netsuitetest.New(t)
+	s := netsuitetest.New(t, returned)
 	for id := range int64(50) {
 		s.Put(t, "customer", id+1, s.Now())
 	}
@@ -72,7 +72,7 @@ func TestRowsThatLeaveASecondShiftNothing(t *testing.T) {
 // A change is shown late while a poll goes on for longer than the overlap, always behind newer ones: the next poll has it.
 func TestALongPollMissesNoLateChange(t *testing.T) {
 	t.Parallel()
-	s := netsuitetest.New(t)
+	s := netsuitetest.New(t, returned)
 	s.AddCustomers(t, 5)
 	source := open(t, s, netsuite.Settings{PageSize: 1, Overlap: "1m", Deletions: new(false)})
 	var cursor []byte

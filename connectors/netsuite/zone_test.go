@@ -15,7 +15,7 @@ import (
 // before each: what changes in the second pass, behind what the first had, comes all the same, once, and what stands in the end is the last change.
 func TestNothingIsLostWhenClocksAreSetBack(t *testing.T) {
 	t.Parallel()
-	s := netsuitetest.New(t)
+	s := netsuitetest.New(t, returned)
 	s.Set(time.Date(2026, 11, 1, 7, 30, 0, 0, time.UTC))
 	source := open(t, s, netsuite.Settings{Overlap: "1m"})
 	var cursor []byte
@@ -61,7 +61,7 @@ func TestNothingIsLostWhenClocksAreSetBack(t *testing.T) {
 // The condition that is there for an index leaves nothing out, in whichever zone, and in an hour that comes twice in whichever pass, NetSuite compares.
 func TestTheIndexedConditionLeavesNothingOut(t *testing.T) {
 	t.Parallel()
-	s := netsuitetest.New(t)
+	s := netsuitetest.New(t, returned)
 	s.Set(time.Date(2026, 11, 1, 8, 30, 0, 0, time.UTC)) // 01:30, first pass
 	s.Put(t, "customer", 1, s.Now())
 	fetch(t, open(t, s, netsuite.Settings{PageSize: 1}), "customer", fetch(t, open(t, s, netsuite.Settings{PageSize: 1}), "customer", nil).Cursor)
@@ -74,7 +74,7 @@ func TestTheIndexedConditionLeavesNothingOut(t *testing.T) {
 // Since lies in the first pass of an hour that comes twice: what changed in the second is later, though its time reads earlier.
 func TestSinceInAnHourThatComesTwice(t *testing.T) {
 	t.Parallel()
-	s := netsuitetest.New(t)
+	s := netsuitetest.New(t, returned)
 	since := time.Date(2026, 11, 1, 8, 50, 0, 0, time.UTC) // 01:50, first pass
 	s.Set(since.Add(20 * time.Minute))                     // 01:10, second pass
 	s.Put(t, "customer", 1, s.Now())
@@ -91,7 +91,7 @@ func TestSinceInAnHourThatComesTwice(t *testing.T) {
 // A zone east of the user's makes changes lie in the future: that is noticed before anything is recorded with wrong times.
 func TestTheWrongTimeZoneIsNoticed(t *testing.T) {
 	t.Parallel()
-	s := netsuitetest.New(t)
+	s := netsuitetest.New(t, returned)
 	s.AddCustomers(t, 1)
 	source := open(t, s, netsuite.Settings{TimeZone: "Pacific/Honolulu"})
 	_, err := source.Fetch(t.Context(), connectors.FetchRequest{Stream: "customer"})
@@ -104,7 +104,7 @@ func TestTheWrongTimeZoneIsNoticed(t *testing.T) {
 // Times are read in the setting's zone.
 func TestVersionsAreInstants(t *testing.T) {
 	t.Parallel()
-	s := netsuitetest.New(t)
+	s := netsuitetest.New(t, returned)
 	berlin, err := time.LoadLocation("Europe/Berlin")
 	if err != nil {
 		t.Fatal(err)
@@ -120,7 +120,7 @@ func TestVersionsAreInstants(t *testing.T) {
 // A time before NetSuite is the beginning, which no query names.
 func TestSinceBeforeNetSuiteIsTheBeginning(t *testing.T) {
 	t.Parallel()
-	s := netsuitetest.New(t)
+	s := netsuitetest.New(t, returned)
 	s.AddCustomers(t, 1)
 	page, err := open(t, s, netsuite.Settings{}).Fetch(t.Context(), connectors.FetchRequest{Stream: "customer", Since: time.Time{}.Add(time.Second)})
 	if err != nil || len(page.Records) != 1 || strings.Contains(s.Queries()[0], "TO_DATE") {

@@ -71,6 +71,7 @@ func Definition() connectors.Definition {
 		App:        App{},
 		Renewal:    renewal,
 		Streams:    describeStreams(),
+		Records:    recordFacts, Limits: limitFacts,
 		OpenSource: func(c connectors.Config) (any, error) { return open(c) },
 		Polls:      true,
 		Receives:   true,

@@ -63,7 +63,7 @@ type nested struct {
 func describeStreams() []connectors.Stream {
 	var out []connectors.Stream
 	for _, s := range streams {
-		out = append(out, connectors.Stream{Name: s.name, Doc: s.doc, Polls: true, Receives: true})
+		out = append(out, connectors.Stream{Name: s.name, Doc: s.doc, Polls: true, Receives: true, Needs: "`" + strings.Join(s.scopes, "`, `") + "`"})
 	}
 	return append(out, connectors.Stream{
 		Name:     privacyStream,

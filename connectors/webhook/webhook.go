@@ -28,6 +28,7 @@ func Definition() connectors.Definition {
 		Connection: Connection{},
 		AnyStream:  true,
 		Receives:   true,
+		Records:    recordFacts, Limits: limitFacts,
 		OpenSource: open,
 	}
 }

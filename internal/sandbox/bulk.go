@@ -65,6 +65,18 @@ func (s *Shop) KillFiles() {
 	}
 }
 
+// Files are those of the operations that have ended, as they were served.
+func (s *Shop) Files() (out [][]byte) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, op := range s.bulk.all {
+		if !op.done.IsZero() {
+			out = append(out, op.file)
+		}
+	}
+	return out
+}
+
 // BulkOperations tells how many have been started.
 func (s *Shop) BulkOperations() int {
 	s.mu.Lock()

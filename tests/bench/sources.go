@@ -14,6 +14,8 @@ import (
 	"tributary/connectors/duckdb"
 	"tributary/connectors/hubspot"
 	"tributary/connectors/hubspot/hubspottest"
+	"tributary/connectors/magento"
+	"tributary/connectors/magento/magentotest"
 	"tributary/connectors/netsuite"
 	"tributary/connectors/netsuite/netsuitetest"
 	"tributary/connectors/shopify"
@@ -40,7 +42,7 @@ type app struct {
 }
 
 // apps start stand-ins that have as many records as told.
-var apps = []func(records int) (*app, error){hubspotApp, netsuiteApp, shopifyApp}
+var apps = []func(records int) (*app, error){hubspotApp, magentoApp, netsuiteApp, shopifyApp}
 
 func hubspotApp(records int) (*app, error) {
 	s := hubspottest.New(hubspottest.Options{})
@@ -51,6 +53,25 @@ func hubspotApp(records int) (*app, error) {
 		settings: hubspot.Settings{Deletions: "never"}}
 	url := a.serve(s, func() {})
 	a.connection = hubspot.Connection{PortalID: hubspottest.PortalID, AccessToken: hubspottest.AccessToken, APIURL: url}
+	return a, nil
+}
+
+func magentoApp(records int) (*app, error) {
+	s := magentotest.Start()
+	now := time.Now()
+	for i := range records {
+		s.Put("orders", int64(i+1), now.Add(time.Duration(i-records)*time.Second))
+	}
+	a := &app{connector: "magento", stream: "orders", page: 100, records: records, settings: magento.Settings{Overlap: "0s"}}
+	clocked := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { // requests are signed with a time
+		s.Set(time.Now())
+		s.ServeHTTP(w, r)
+	})
+	url := a.serve(clocked, s.Close)
+	a.connection = magento.Connection{
+		URL: url, ConsumerKey: magentotest.ConsumerKey, ConsumerSecret: magentotest.ConsumerSecret,
+		AccessToken: magentotest.AccessToken, AccessTokenSecret: magentotest.AccessTokenSecret,
+	}
 	return a, nil
 }
 

@@ -22,55 +22,65 @@ import (
 // sourceKills is how often each source's worker and receiver are killed.
 const sourceKills = 6
 
-// app is the stand-in of a source in the kill test. Its methods are for one goroutine at a time.
+// app is the stand-in of a source in the kill test. Its methods are for one goroutine at a time. What it has is named by stream and key: contacts/101.
 type app interface {
 	// change makes a change, and tells of it until that is acknowledged, where the app itself tells of changes.
 	change(ctx context.Context, rng *rand.Rand)
 	// quiet returns when nothing that the app sends is under way.
 	quiet(ctx context.Context) error
-	// live is the version of each object that there is.
-	live() map[string]int64
-	// acked is what webhooks brought that were answered with 200: by key, and as often as it must be there.
+	// live is each object that there is.
+	live() map[string]state
+	// acked is what webhooks brought that were answered with 200: by name, and as often as it must be there.
 	acked() tally
-	// served is what was read from the app, by key; nil = it is not known.
+	// served is what was read from the app, by name.
 	served() tally
+}
+
+// state is an object as it is: its version, and the SHA-256 of its payload; zero = it is not known.
+type state struct {
+	version int64
+	sum     [32]byte
 }
 
 // sourceCase is a way to get the changes of an app.
 type sourceCase struct {
-	name, stream string
-	source       string // the block
-	https        bool   // the app calls no other URLs
-	start        func(t *testing.T, s *stack.Stack) app
-	receives     bool // webhooks arrive as they come
-	polls        bool
-	versions     bool // of webhooks and polls are those of the objects
+	name     string
+	source   string // the block
+	https    bool   // the app calls no other URLs
+	start    func(t *testing.T, s *stack.Stack, hooks bool) app
+	hooks    bool // the app tells of its changes
+	receives bool // webhooks arrive as they come
+	polls    bool
+	versions bool // of webhooks and polls are those of the objects
+	returns  bool // an object may be again what it was, when it is restored or a quantity is
 }
 
 var sourceCases = []sourceCase{
-	{name: "hubspot realtime", stream: "contacts", start: startHubspot, https: true, receives: true,
+	{name: "hubspot realtime", start: startHubspot, https: true, hooks: true, receives: true,
 		source: `{connector: hubspot, trigger: realtime, streams: [contacts]}`},
-	{name: "hubspot realtime whole", stream: "contacts", start: startHubspot, https: true, versions: true,
+	{name: "hubspot realtime whole", start: startHubspot, https: true, hooks: true, versions: true, returns: true,
 		source: `{connector: hubspot, settings: {receive: object}, trigger: realtime, streams: [contacts]}`},
-	{name: "hubspot polling", stream: "contacts", start: startHubspot, polls: true, versions: true,
+	{name: "hubspot polling", start: startHubspot, polls: true, versions: true,
 		source: `{connector: hubspot, settings: {overlap: 10s, deletions: 1s}, trigger: {kind: polling, interval: 1s}, streams: [contacts]}`},
-	{name: "hubspot both", stream: "contacts", start: startHubspot, https: true, polls: true, versions: true,
+	{name: "hubspot both", start: startHubspot, https: true, hooks: true, polls: true, versions: true, returns: true,
 		source: `{connector: hubspot, settings: {receive: object, overlap: 10s, deletions: 1s}, trigger: {kind: both, interval: 1s}, streams: [contacts]}`},
-	{name: "shopify realtime", stream: "customers", start: startShopify, receives: true, versions: true,
-		source: `{connector: shopify, trigger: realtime, streams: [customers]}`},
-	{name: "shopify polling", stream: "customers", start: startShopify, polls: true, versions: true,
-		source: `{connector: shopify, settings: {overlap: 10s, page_size: 20}, trigger: {kind: polling, interval: 1s}, streams: [customers]}`},
-	{name: "shopify both", stream: "customers", start: startShopify, receives: true, polls: true, versions: true,
-		source: `{connector: shopify, settings: {overlap: 10s, page_size: 20}, trigger: {kind: both, interval: 1s}, streams: [customers]}`},
-	{name: "shopify bulk", stream: "customers", start: startBulkShopify, polls: true, versions: true,
-		source: `{connector: shopify, settings: {overlap: 10s, bulk: always}, trigger: {kind: polling, interval: 1s}, streams: [customers]}`},
-	{name: "netsuite polling", stream: "customer", start: startNetsuite, polls: true, versions: true,
+	{name: "shopify realtime", start: startShopify, hooks: true, receives: true, versions: true,
+		source: `{connector: shopify, trigger: realtime, streams: [customers, products]}`},
+	{name: "shopify polling", start: startShopify, polls: true, versions: true,
+		source: `{connector: shopify, settings: {overlap: 10s, page_size: 20}, trigger: {kind: polling, interval: 1s}, streams: [customers, products]}`},
+	{name: "shopify both", start: startShopify, hooks: true, receives: true, polls: true, versions: true,
+		source: `{connector: shopify, settings: {overlap: 10s, page_size: 20}, trigger: {kind: both, interval: 1s}, streams: [customers, products]}`},
+	{name: "shopify bulk", start: startBulkShopify, polls: true, versions: true,
+		source: `{connector: shopify, settings: {overlap: 10s, bulk: always}, trigger: {kind: polling, interval: 1s}, streams: [customers, products]}`},
+	{name: "magento polling", start: startMagento, polls: true, versions: true, returns: true,
+		source: `{connector: magento, settings: {overlap: 10s, page_size: 20}, trigger: {kind: polling, interval: 1s}, streams: [orders, customers, products, stock]}`},
+	{name: "netsuite polling", start: startNetsuite, polls: true, versions: true,
 		source: `{connector: netsuite, settings: {overlap: 10s, page_size: 50}, trigger: {kind: polling, interval: 1s}, streams: [customer]}`},
 }
 
 // TestKillsOfSources kills worker and receiver of each source while its app's objects are made, changed and deleted. Then what a webhook brought
-// that was acknowledged stands in an appended table as often as it happened, byte for byte; what polls bring is there once, as the app gave it; and a
-// table of the newest versions is the app (I1, I2, I3, I5).
+// that was acknowledged stands in an appended table as often as it happened, byte for byte; what polls and bulk operations bring is there once, as the app
+// gave it, also when it is again what it was before; and a table of the newest versions is the app (I1, I2, I3, I5).
 //
 // TRIBUTARY_CHAOS_SEED repeats a run's choices.
 func TestKillsOfSources(t *testing.T) {
@@ -101,7 +111,7 @@ func (c sourceCase) run(t *testing.T, kills, changes *rand.Rand) {
 	})
 	dsn := pgtest.Database(t)
 	s.Connect(vault.Operator, "postgres", postgres.Connection{URL: dsn})
-	a := c.start(t, s)
+	a := c.start(t, s, c.hooks)
 	s.Define(fmt.Sprintf(`
 name: changes
 source: %s
@@ -165,13 +175,16 @@ func (c sourceCase) atRest(s *stack.Stack, id string) bool {
 	return err == nil && st.Lag == 0
 }
 
-// firstAttempt is a payload as it was delivered first: HubSpot numbers its attempts inside the body.
-const firstAttempt = `regexp_replace(data::text, '"attemptNumber":[0-9]+', '"attemptNumber":0')`
+// named is what an app calls a row's object, and firstAttempt its payload as it was delivered first: HubSpot numbers its attempts inside the body.
+const (
+	named        = `_stream || '/' || _key`
+	firstAttempt = `regexp_replace(data::text, '"attemptNumber":[0-9]+', '"attemptNumber":0')`
+)
 
 // compare says what is wrong in the tables.
 func (c sourceCase) compare(t *testing.T, a app, dsn string) (problems []string) {
 	t.Helper()
-	log, acked, served := rowsAs(t, dsn, "log", "_key", firstAttempt), a.acked(), a.served()
+	log, acked := rowsAs(t, dsn, "log", named, firstAttempt), a.acked()
 	if len(log) == 0 {
 		return []string{"nothing has arrived"}
 	}
@@ -179,41 +192,55 @@ func (c sourceCase) compare(t *testing.T, a app, dsn string) (problems []string)
 		if missing, surplus := acked.diff(log); missing+surplus != 0 {
 			problems = append(problems, fmt.Sprintf("%d of %d webhooks missing, %d never acknowledged, changed or doubled", missing, len(acked), surplus))
 		}
-	} else if served != nil {
+	} else {
+		rows := log
+		if c.returns {
+			rows = tally{}
+			for row := range log {
+				rows[row] = 1
+			}
+		}
 		// What was served to a worker that was killed may have changed until it was read again, so that only the newest version must be there.
-		if _, surplus := served.with(acked).diff(log); surplus != 0 {
+		if _, surplus := a.served().with(acked).diff(rows); surplus != 0 {
 			problems = append(problems, fmt.Sprintf("%d are not as they were given, or doubled", surplus))
 		}
 	}
 	if n := count(t, dsn, "SELECT count(*) - count(DISTINCT _id) FROM log"); n != 0 {
 		problems = append(problems, fmt.Sprintf("%d IDs are there again", n))
 	}
+	if !c.receives && c.polls {
+		if n := count(t, dsn, `SELECT count(*) FROM (SELECT data::text AS now, lag(data::text) OVER (PARTITION BY _stream, _key ORDER BY _ordinal) AS before
+			FROM log) AS row WHERE now = before`); n != 0 {
+			problems = append(problems, fmt.Sprintf("%d are changes to what was there already", n))
+		}
+	}
 	if !c.versions {
 		return problems
 	}
-	live, rows := a.live(), versionsOf(t, dsn, "SELECT _key, _version FROM latest WHERE _op = 'upsert'")
-	for key, version := range live {
-		switch rows[key] {
-		case version:
-			delete(rows, key)
-		default:
-			problems = append(problems, fmt.Sprintf("%s is not there as of %d but of %d", key, version, rows[key]))
-			delete(rows, key)
+	live, rows := a.live(), statesOf(t, dsn, "latest", "WHERE _op = 'upsert'")
+	logged := statesOf(t, dsn, "log", "ORDER BY _version, _ordinal")
+	for name, is := range live {
+		row, there := rows[name]
+		if delete(rows, name); !there || !is.fits(row) {
+			problems = append(problems, fmt.Sprintf("%s is not there as of %d but of %d, or as something else", name, is.version, row.version))
+		}
+		if newest, there := logged[name]; !there || !is.fits(newest) {
+			problems = append(problems, fmt.Sprintf("the newest of %s in the log is not what it is", name))
 		}
 	}
-	for key := range rows {
-		problems = append(problems, key+" is there and deleted")
-	}
-	logged := versionsOf(t, dsn, "SELECT _key, max(_version) FROM log GROUP BY _key")
-	for key, version := range live {
-		if logged[key] != version {
-			problems = append(problems, fmt.Sprintf("the log has not the newest version of %s", key))
-		}
+	for name := range rows {
+		problems = append(problems, name+" is there and deleted")
 	}
 	return problems[:min(len(problems), 10)]
 }
 
-func versionsOf(t *testing.T, dsn, query string) map[string]int64 {
+// fits says that a row is the object.
+func (is state) fits(row state) bool {
+	return is.version == row.version && (is.sum == [32]byte{} || is.sum == row.sum)
+}
+
+// statesOf reads a table's rows by name: of several of one name, the last one in that order.
+func statesOf(t *testing.T, dsn, table, clauses string) map[string]state {
 	t.Helper()
 	ctx := context.Background()
 	conn, err := pgx.Connect(ctx, dsn)
@@ -221,17 +248,18 @@ func versionsOf(t *testing.T, dsn, query string) map[string]int64 {
 		t.Fatal(err)
 	}
 	defer conn.Close(ctx)
-	out := map[string]int64{}
-	if count(t, dsn, "SELECT count(*) FROM pg_tables WHERE tablename = 'latest'") == 0 {
+	out := map[string]state{}
+	if count(t, dsn, "SELECT count(*) FROM pg_tables WHERE tablename = $1", table) == 0 {
 		return out // the table is made by the first write
 	}
-	rows, err := conn.Query(ctx, query)
+	rows, err := conn.Query(ctx, "SELECT "+named+", _version, sha256(convert_to(data::text, 'UTF8')) FROM "+table+" "+clauses)
 	if err != nil {
 		t.Fatal(err)
 	}
-	var key string
+	var name string
 	var version int64
-	if _, err := pgx.ForEachRow(rows, []any{&key, &version}, func() error { out[key] = version; return nil }); err != nil {
+	var sum []byte
+	if _, err := pgx.ForEachRow(rows, []any{&name, &version, &sum}, func() error { out[name] = state{version, [32]byte(sum)}; return nil }); err != nil {
 		t.Fatal(err)
 	}
 	return out

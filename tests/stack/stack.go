@@ -7,8 +7,10 @@ import (
 	"context"
 	"encoding/json"
 	"log/slog"
+	"math/rand/v2"
 	"net"
 	"path/filepath"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -251,14 +253,25 @@ func (s *Stack) Query(path, sql string) [][]any {
 	return rows
 }
 
+var given sync.Map // ports that freeAddress has given
+
+// freeAddress is one that stays free while what listens there is killed and started again: from below the ports that kernels give to whoever asks for any
+// (https://docs.kernel.org/networking/ip-sysctl.html, ip_local_port_range), such as the connections of other tests.
 func freeAddress(t testing.TB) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for range 1000 {
+		at := net.JoinHostPort("127.0.0.1", strconv.Itoa(20_000+rand.IntN(12_000)))
+		l, err := net.Listen("tcp", at)
+		if err != nil {
+			continue
+		}
+		l.Close()
+		if _, taken := given.LoadOrStore(at, true); !taken {
+			return at
+		}
 	}
-	defer l.Close()
-	return l.Addr().String()
+	t.Fatal("no port is free")
+	return ""
 }
 
 type syncBuffer struct {

@@ -7,6 +7,9 @@ import (
 	"io"
 	"net/http"
 	"slices"
+	"strconv"
+
+	"tributary/connectors/connectortest/documented"
 )
 
 // write answers with JSON.
@@ -21,8 +24,32 @@ func (s *Server) write(w http.ResponseWriter, status int, v any) *Refusal {
 	return nil
 }
 
+// Documented are the errors that a server may return, to be given to New and looked at when all tests have run.
+func Documented() *documented.Errors {
+	names := slices.Concat(categories, policies, tokenErrors)
+	for _, status := range statuses {
+		names = append(names, strconv.Itoa(status))
+	}
+	return documented.New(names...)
+}
+
+// What the vendor documents: statuses and their meaning, https://developers.hubspot.com/docs/api-reference/error-handling; categories,
+// https://developers.hubspot.com/docs/api/error-handling; limits, https://developers.hubspot.com/docs/developer-tooling/platform/usage-guidelines; and
+// why a token is not renewed, https://developers.hubspot.com/docs/api/oauth/tokens
+var (
+	statuses   = []int{207, 401, 403, 414, 423, 429, 477, 502, 503, 504, 521, 522, 523, 524, 525, 526}
+	categories = []string{
+		"VALIDATION_ERROR", "INVALID_AUTHENTICATION", "EXPIRED_AUTHENTICATION", "MISSING_SCOPES", "OBJECT_NOT_FOUND", "CONFLICT", "RATE_LIMITS",
+	}
+	policies    = []string{"TEN_SECONDLY_ROLLING", "SECONDLY", "DAILY"}
+	tokenErrors = []string{"BAD_GRANT_TYPE", "BAD_CLIENT_ID", "BAD_CLIENT_SECRET", "BAD_REFRESH_TOKEN"}
+)
+
 // fail answers with an error: https://developers.hubspot.com/docs/api/error-handling
 func (s *Server) fail(w http.ResponseWriter, f *Refusal) {
+	for _, name := range []string{strconv.Itoa(f.Status), f.Category, f.Policy} {
+		s.o.Returned.Return(name)
+	}
 	body := map[string]any{
 		"status": "error", "message": f.Message, "correlationId": "aeb5f871-7f07-4993-9211-075dc63e7cbf", "category": f.Category,
 	}

@@ -11,6 +11,7 @@ import (
 // exchange gives an access token for a refresh token. https://developers.hubspot.com/docs/api/oauth/tokens
 func (s *Server) exchange(w http.ResponseWriter, r *http.Request) {
 	refuse := func(status, message string) {
+		s.o.Returned.Return(status)
 		s.write(w, 400, map[string]any{
 			"status": status, "message": message, "correlationId": "aeb5f871-7f07-4993-9211-075dc63e7cbf", "category": "VALIDATION_ERROR",
 		})

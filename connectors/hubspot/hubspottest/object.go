@@ -34,12 +34,22 @@ type object struct {
 
 const millisecond = "2006-01-02T15:04:05.000Z"
 
+// engagements are read with the scope of contacts: https://developers.hubspot.com/docs/guides/crm/using-object-apis
+const engagements = "crm.objects.contacts.read"
+
 func (s *Server) addTypes() {
 	for _, t := range []*objectType{
 		{name: "contacts", id: "0-1", legacy: "contact", modified: "lastmodifieddate", scope: "crm.objects.contacts.read", properties: []string{"email", "firstname", "lastname", "notes"}},
 		{name: "companies", id: "0-2", legacy: "company", scope: "crm.objects.companies.read", properties: []string{"name", "domain"}},
 		{name: "deals", id: "0-3", legacy: "deal", scope: "crm.objects.deals.read", properties: []string{"dealname", "amount"}},
-		{name: "calls", id: "0-48", scope: "crm.objects.calls.read", properties: []string{"hs_call_title"}},
+		{name: "tickets", id: "0-5", legacy: "ticket", scope: "tickets", properties: []string{"subject"}},
+		{name: "products", id: "0-7", legacy: "product", scope: "e-commerce", properties: []string{"name"}},
+		{name: "line_items", id: "0-8", legacy: "line_item", scope: "crm.objects.line_items.read", properties: []string{"name"}},
+		{name: "calls", id: "0-48", scope: engagements, properties: []string{"hs_call_title"}},
+		{name: "emails", id: "0-49", scope: engagements, properties: []string{"hs_email_status"}},
+		{name: "meetings", id: "0-47", scope: engagements, properties: []string{"hs_meeting_title"}},
+		{name: "notes", id: "0-46", scope: engagements, properties: []string{"hs_note_body"}},
+		{name: "tasks", id: "0-27", scope: engagements, properties: []string{"hs_task_subject"}},
 		{name: "p62515_car", id: "2-3465404", scope: "crm.objects.custom.read", properties: []string{"model"}},
 	} {
 		if t.modified == "" {
@@ -352,6 +362,7 @@ func (s *Server) batchRead(w http.ResponseWriter, r *http.Request) *Refusal {
 		"status": "error", "category": "OBJECT_NOT_FOUND", "message": "Could not get some " + t.name + " objects, they may be deleted or not exist. Check that ids are valid.",
 		"context": map[string]any{"ids": missing}, "errors": []any{}, "links": map[string]string{},
 	}}
+	s.o.Returned.Return(strconv.Itoa(http.StatusMultiStatus))
 	return s.write(w, http.StatusMultiStatus, answer)
 }
 

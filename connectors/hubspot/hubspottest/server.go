@@ -22,6 +22,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"tributary/connectors/connectortest/documented"
 )
 
 // Options shape a server; what is zero has the value that the constants name.
@@ -35,6 +37,8 @@ type Options struct {
 	Portal int64
 	// Rotate gives a new refresh token with each exchange, after which the old one is refused.
 	Rotate bool
+	// Returned, unless nil, counts the errors that the server returns.
+	Returned *documented.Errors
 }
 
 // What a server has.
@@ -82,7 +86,7 @@ type Refusal struct {
 	Context  map[string][]string // of the first error within
 }
 
-// New makes a server. It has contacts, companies, deals, calls and the custom object type 2-3465404 (p62515_car), all empty.
+// New makes a server. It has contacts, companies, deals, tickets, products, line items, engagements and the custom object type 2-3465404 (p62515_car), all empty.
 func New(o Options) *Server {
 	if o.Now == nil {
 		o.Now = time.Now

@@ -31,13 +31,13 @@ func (s *Server) signed(r *http.Request, header, known string) *failure {
 	case got["oauth_version"] != "1.0":
 		return deny("The OAuth version is not supported.")
 	case len(got["oauth_consumer_key"]) == 0 || got["oauth_consumer_key"] != ConsumerKey:
-		return deny("A consumer having the specified key does not exist")
+		return deny(noConsumer)
 	case err != nil || time.Unix(at, 0).After(s.now.Add(time.Minute)):
-		return deny("Incorrect timestamp value in the oauth_timestamp parameter")
+		return deny(badTime)
 	case got["oauth_nonce"] == "" || s.nonces[nonce]:
-		return deny("The nonce is already being used by the consumer with ID 1")
-	case got["oauth_token"] != AccessToken:
-		return deny("Specified token does not exist")
+		return deny(usedNonce)
+	case got["oauth_token"] != s.token:
+		return deny(noToken)
 	case got["oauth_signature_method"] != "HMAC-SHA256":
 		return deny("Signature method is not supported")
 	}
@@ -52,7 +52,7 @@ func (s *Server) signed(r *http.Request, header, known string) *failure {
 		name, errName := url.PathUnescape(name)
 		value, errValue := url.PathUnescape(value)
 		if errName != nil || errValue != nil {
-			return deny("The signature is invalid. Verify and try again.")
+			return deny(badSign)
 		}
 		pairs = append(pairs, escape(name)+"="+escape(value))
 	}
@@ -60,7 +60,7 @@ func (s *Server) signed(r *http.Request, header, known string) *failure {
 	mac := hmac.New(sha256.New, []byte(escape(ConsumerSecret)+"&"+escape(AccessTokenSecret)))
 	mac.Write([]byte(r.Method + "&" + escape(known) + "&" + escape(strings.Join(pairs, "&"))))
 	if err != nil || !hmac.Equal(signature, mac.Sum(nil)) {
-		return deny("The signature is invalid. Verify and try again.")
+		return deny(badSign)
 	}
 	s.nonces[nonce] = true
 	return nil

@@ -12,6 +12,9 @@
 //   - https://github.com/magento/magento2/issues/25619 (pages past the last one)
 //   - https://github.com/magento/magento2/issues/23342 and https://github.com/magento/magento2/issues/25740 (categories of versions up to 2.3.2)
 //   - https://github.com/magento/magento2/issues/36811 (who is let in as nobody lacks the resource)
+//   - https://github.com/magento/magento2/blob/2.4-develop/app/code/Magento/Authorization/Model/ResourceModel/Rules.php and
+//     https://github.com/magento/magento2/blob/2.4-develop/app/code/Magento/Backend/etc/webapi.xml (who may list modules)
+//   - https://github.com/magento/magento2/blob/2.4-develop/app/code/Magento/Webapi/Controller/PathProcessor.php (store views in paths)
 package magentotest
 
 import (
@@ -25,6 +28,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"tributary/connectors/connectortest/documented"
 )
 
 // Credentials of the shop's one integration.
@@ -65,15 +70,20 @@ type Server struct {
 	// AllCategories says that categories come as in versions up to 2.3.2: all that meet the search, in any order.
 	AllCategories bool
 
+	http *httptest.Server
+
 	mu          sync.Mutex
 	now         time.Time
 	rows        map[string][]row
 	at          map[string]int // where an object is in its rows, by stream and key
+	token       string         // the access token
 	denied      map[string]bool
 	nonces      map[string]bool
 	maintenance bool
 	searches    []string
 	largest     int
+	failing     string // what all searches are refused with; "" = nothing
+	returned    *documented.Errors
 }
 
 // row is an object.
@@ -84,18 +94,37 @@ type row struct {
 	body        []byte
 }
 
-// New starts a shop in which it is noon of 1 March 2026, UTC.
-func New(t testing.TB) *Server {
-	t.Helper()
-	s := &Server{
-		Bearer: true, now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC), rows: map[string][]row{}, at: map[string]int{},
-		denied: map[string]bool{}, nonces: map[string]bool{},
+// key names a row: its ID, and of stock the source and SKU.
+func (r row) key() string {
+	if r.id == 0 {
+		return r.source + "/" + r.sku
 	}
-	server := httptest.NewServer(s)
-	t.Cleanup(server.Close)
-	s.URL = server.URL
+	return strconv.FormatInt(r.id, 10)
+}
+
+// New starts a shop that ends with the test. It is noon of 1 March 2026 in it, UTC.
+// returned, unless nil, counts the errors that it returns.
+func New(t testing.TB, returned *documented.Errors) *Server {
+	t.Helper()
+	s := Start()
+	t.Cleanup(s.Close)
+	s.returned = returned // nobody has its URL yet
 	return s
 }
+
+// Start starts a shop in which it is noon of 1 March 2026, UTC. Who calls it closes it.
+func Start() *Server {
+	s := &Server{
+		Bearer: true, token: AccessToken, now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC), rows: map[string][]row{}, at: map[string]int{},
+		denied: map[string]bool{}, nonces: map[string]bool{},
+	}
+	s.http = httptest.NewServer(s)
+	s.URL = s.http.URL
+	return s
+}
+
+// Close ends it.
+func (s *Server) Close() { s.http.Close() }
 
 // Now is the shop's clock.
 func (s *Server) Now() time.Time {
@@ -111,11 +140,26 @@ func (s *Server) Advance(d time.Duration) {
 	s.now = s.now.Add(d)
 }
 
+// Set moves the clock to a time.
+func (s *Server) Set(at time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.now = at
+}
+
 // Deny takes a resource from the integration.
 func (s *Server) Deny(resource string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.denied[resource] = true
+}
+
+// Reauthorize ends the integration's access token and returns the one that it has instead.
+func (s *Server) Reauthorize() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.token += "-renewed"
+	return s.token
 }
 
 // Maintain puts the shop into maintenance mode.
@@ -139,8 +183,9 @@ func (s *Server) Largest() int {
 	return s.largest
 }
 
-// Put adds an object of a stream, or changes the one with its ID, at a time; a zero time is one that never changed.
-func (s *Server) Put(stream string, id int64, at time.Time) {
+// Put adds an object of a stream, or changes the one with its ID, at a time; a zero time is one that never changed. It has the members besides, each
+// as JSON: "status":"pending".
+func (s *Server) Put(stream string, id int64, at time.Time, members ...string) {
 	updated := "0000-00-00 00:00:00"
 	if !at.IsZero() {
 		updated = at.UTC().Format(time.DateTime)
@@ -149,8 +194,8 @@ func (s *Server) Put(stream string, id int64, at time.Time) {
 	defer s.mu.Unlock()
 	// Texts are escaped as PHP does.
 	s.put(stream, strconv.FormatInt(id, 10), row{id: id, updated: updated, body: fmt.Appendf(nil,
-		`{"%s":%d,"increment_id":"%09d","name":"Caf\u00e9 <%d> \/ 50 %%","price":1.50,"created_at":"2026-01-01 00:00:00","updated_at":"%s","items":[]}`,
-		entities[stream].id, id, id, id, updated)})
+		`{"%s":%d,"increment_id":"%09d","name":"Caf\u00e9 <%d> \/ 50 %%","price":1.50,"created_at":"2026-01-01 00:00:00","updated_at":"%s",%s}`,
+		entities[stream].id, id, id, id, updated, strings.Join(append(members, `"items":[]`), ","))})
 }
 
 // SetQuantity changes how much a source has of a SKU.
@@ -177,30 +222,20 @@ func (s *Server) Keys(stream string) (keys []string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, r := range s.rows[stream] {
-		if stream == "stock" {
-			keys = append(keys, r.source+"/"+r.sku)
-		} else {
-			keys = append(keys, strconv.FormatInt(r.id, 10))
-		}
+		keys = append(keys, r.key())
 	}
 	return keys
 }
 
-// failure is an error answer.
-type failure struct {
-	status     int
-	message    string
-	parameters any
-}
-
-func refuse(w http.ResponseWriter, f *failure) {
-	answer := map[string]any{"message": f.message}
-	if f.parameters != nil {
-		answer["parameters"] = f.parameters
+// Objects are a stream's, as searches answer them, by key.
+func (s *Server) Objects(stream string) map[string][]byte {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	out := map[string][]byte{}
+	for _, r := range s.rows[stream] {
+		out[r.key()] = r.body
 	}
-	w.Header().Set("Content-Type", "application/json; charset=utf-8")
-	w.WriteHeader(f.status)
-	_ = json.NewEncoder(w).Encode(answer)
+	return out
 }
 
 // ServeHTTP answers for the shop.
@@ -214,27 +249,34 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if f := s.answer(w, r); f != nil {
-		refuse(w, f)
+		s.refuse(w, f)
 	}
 }
 
 func (s *Server) answer(w http.ResponseWriter, r *http.Request) *failure {
+	if status, ok := messages[s.failing]; ok {
+		return &failure{status: status, message: s.failing}
+	}
 	rest, found := strings.CutPrefix(r.URL.Path, "/rest/")
 	store, path, whole := strings.Cut(rest, "/V1/")
 	if !found || !whole {
-		return &failure{status: http.StatusNotFound, message: "Request does not match any route."}
+		return &failure{status: http.StatusNotFound, message: noRoute}
 	}
 	if store != "all" && store != "default" && store != "german" {
-		return &failure{status: http.StatusNotFound, message: "Requested store is not found"}
+		// What no store view is called is taken for a part of the path.
+		return &failure{status: http.StatusNotFound, message: noRoute}
+	}
+	if path == "modules" && r.Method == http.MethodGet {
+		return s.modules(w, r)
 	}
 	for name, e := range entities {
 		if e.path != path {
 			continue
 		}
 		if r.Method != http.MethodGet {
-			return &failure{status: http.StatusNotFound, message: "Request does not match any route."}
+			return &failure{status: http.StatusNotFound, message: noRoute}
 		}
-		if f := s.login(r, e.resource); f != nil {
+		if f := s.login(r, e.resource, s.denied[e.resource]); f != nil {
 			return f
 		}
 		if store == "" {
@@ -242,26 +284,41 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request) *failure {
 		}
 		return s.search(w, r, name)
 	}
-	return &failure{status: http.StatusNotFound, message: "Request does not match any route."}
+	return &failure{status: http.StatusNotFound, message: noRoute}
+}
+
+// modules lists those of the shop to whoever has any right.
+func (s *Server) modules(w http.ResponseWriter, r *http.Request) *failure {
+	lacks := true
+	for _, e := range entities {
+		lacks = lacks && s.denied[e.resource]
+	}
+	if f := s.login(r, "Magento_Backend::admin", lacks); f != nil {
+		return f
+	}
+	w.Header().Set("Content-Type", "application/json; charset=utf-8")
+	_, _ = w.Write([]byte(`["Magento_Store","Magento_Directory","Magento_Backend"]`))
+	return nil
 }
 
 // unauthorized is said of a right that lacks.
 func unauthorized(resource string) *failure {
-	return &failure{status: http.StatusUnauthorized, message: "The consumer isn't authorized to access %resources.", parameters: map[string]string{"resources": resource}}
+	return &failure{status: http.StatusUnauthorized, message: denied, parameters: map[string]string{"resources": resource}}
 }
 
-func (s *Server) login(r *http.Request, resource string) *failure {
+// login checks who calls, and that the resource is not denied to the integration.
+func (s *Server) login(r *http.Request, resource string, lacks bool) *failure {
 	header := r.Header.Get("Authorization")
 	if strings.HasPrefix(header, "OAuth ") {
 		known := url.URL{Scheme: "http", Host: r.Host, Path: r.URL.Path}
 		if f := s.signed(r, header, known.String()); f != nil {
 			return f
 		}
-	} else if bearer, is := strings.CutPrefix(header, "Bearer "); !is || !s.Bearer || bearer != AccessToken {
+	} else if bearer, is := strings.CutPrefix(header, "Bearer "); !is || !s.Bearer || bearer != s.token {
 		// Whoever has no token that counts is a guest.
 		return unauthorized(resource)
 	}
-	if s.denied[resource] {
+	if lacks {
 		return unauthorized(resource)
 	}
 	return nil

@@ -50,7 +50,7 @@ const (
 
 func TestWhatIsRefused(t *testing.T) {
 	t.Parallel()
-	s := magentotest.New(t)
+	s := magentotest.New(t, nil)
 	s.Put("orders", 1, s.Now())
 	s.PageLimit = 300
 	for name, c := range map[string]struct {
@@ -59,7 +59,7 @@ func TestWhatIsRefused(t *testing.T) {
 		status         int
 		says           string
 	}{
-		"a store view":         {"/rest/french/V1/orders", "[pageSize]=1", nil, 404, "Requested store is not found"},
+		"a store view":         {"/rest/french/V1/orders", "[pageSize]=1", nil, 404, "any route"},
 		"a path":               {"/rest/all/V1/unicorns", "[pageSize]=1", nil, 404, "any route"},
 		"a method":             {orders, "[pageSize]=1", func(r *http.Request) { r.Method = http.MethodPost }, 404, "any route"},
 		"a guest":              {orders, "[pageSize]=1", func(r *http.Request) { r.Header.Del("Authorization") }, 401, "isn't authorized to access"},
@@ -88,7 +88,7 @@ func ids(body gjson.Result) string { return body.Get("items.#.entity_id").Raw }
 
 func TestSearches(t *testing.T) {
 	t.Parallel()
-	s := magentotest.New(t)
+	s := magentotest.New(t, nil)
 	for i := range int64(30) {
 		s.Put("orders", i+1, s.Now().Add(time.Duration(i/10)*time.Second))
 	}
@@ -122,7 +122,7 @@ func TestSearches(t *testing.T) {
 // With input limits a search without a size has one.
 func TestDefaultPageSize(t *testing.T) {
 	t.Parallel()
-	s := magentotest.New(t)
+	s := magentotest.New(t, nil)
 	for i := range int64(30) {
 		s.Put("orders", i+1, s.Now())
 	}

@@ -14,6 +14,7 @@ import (
 	"net/http"
 	"net/url"
 	"regexp"
+	"slices"
 	"sort"
 	"strconv"
 	"strings"
@@ -27,6 +28,7 @@ const tokenLife = time.Hour
 func (s *Server) token(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "application/json")
 	deny := func(code string) {
+		s.returned.Return(code)
 		w.WriteHeader(http.StatusBadRequest)
 		_ = json.NewEncoder(w).Encode(map[string]string{"error": code})
 	}
@@ -41,6 +43,10 @@ func (s *Server) token(w http.ResponseWriter, r *http.Request) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if slices.Contains(tokenErrors, s.failing) {
+		deny(s.failing)
+		return
+	}
 	if code := s.assertion(r.PostForm.Get("client_assertion")); code != "" {
 		deny(code)
 		return

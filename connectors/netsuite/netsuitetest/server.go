@@ -16,7 +16,6 @@ import (
 	"crypto"
 	"crypto/rand"
 	"database/sql"
-	"encoding/json"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -25,6 +24,8 @@ import (
 	"time"
 
 	_ "modernc.org/sqlite" // the engine
+
+	"tributary/connectors/connectortest/documented"
 )
 
 // Names of what an account has.
@@ -64,16 +65,20 @@ type Server struct {
 	queries  []string // that ran
 	exchange int      // tokens handed out
 	entered  func()
+	failing  string // the code of an error that all requests get; "" = none
+	returned *documented.Errors
 }
 
 // New starts an account that ends with the test. It is noon of 1 March 2026 in it, UTC.
-func New(t testing.TB) *Server {
+// returned, unless nil, counts the errors that it returns.
+func New(t testing.TB, returned *documented.Errors) *Server {
 	t.Helper()
 	s, err := Start()
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(s.Close)
+	s.returned = returned // nobody has its URL yet
 	return s
 }
 
@@ -193,31 +198,8 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case "/services/rest/query/v1/suiteql":
 		s.suiteql(w, r)
 	default:
-		refuse(w, &failure{status: http.StatusNotFound, code: "NONEXISTENT_ID", detail: "The requested resource does not exist."})
+		s.refuse(w, &failure{status: http.StatusNotFound, code: "NONEXISTENT_ID", detail: "The requested resource does not exist."})
 	}
-}
-
-// failure is an error answer.
-type failure struct {
-	status       int
-	code, detail string
-	query, head  string // what of the request is wrong
-}
-
-func refuse(w http.ResponseWriter, f *failure) {
-	detail := map[string]string{"detail": f.detail, "o:errorCode": f.code}
-	if f.query != "" {
-		detail["o:errorQueryParam"] = f.query
-	}
-	if f.head != "" {
-		detail["o:errorHeader"] = f.head
-	}
-	w.Header().Set("Content-Type", "application/vnd.oracle.resource+json; type=error; charset=UTF-8")
-	w.WriteHeader(f.status)
-	_ = json.NewEncoder(w).Encode(map[string]any{
-		"type": "https://www.rfc-editor.org/rfc/rfc9110.html#section-15.5", "title": http.StatusText(f.status), "status": f.status,
-		"o:errorDetails": []any{detail},
-	})
 }
 
 // enter counts a request in; what is over the account's limit is refused at once.

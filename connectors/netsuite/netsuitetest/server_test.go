@@ -42,7 +42,7 @@ const all = "SELECT id FROM customer ORDER BY id"
 
 func TestWhatIsRefused(t *testing.T) {
 	t.Parallel()
-	s := netsuitetest.New(t)
+	s := netsuitetest.New(t, nil)
 	s.AddCustomers(t, 3)
 	for name, c := range map[string]struct {
 		query, parameters string
@@ -81,7 +81,7 @@ func TestWhatIsRefused(t *testing.T) {
 
 func TestPages(t *testing.T) {
 	t.Parallel()
-	s := netsuitetest.New(t)
+	s := netsuitetest.New(t, nil)
 	s.AddCustomers(t, 5)
 	status, body := ask(t, s, all, "?limit=2&offset=2", nil)
 	var ids []string
@@ -99,7 +99,7 @@ func TestPages(t *testing.T) {
 
 func TestACeilingOfResults(t *testing.T) {
 	t.Parallel()
-	s := netsuitetest.New(t)
+	s := netsuitetest.New(t, nil)
 	s.Exec(t, `WITH RECURSIVE n(id) AS (SELECT 1 UNION ALL SELECT id + 1 FROM n WHERE id < 100001) INSERT INTO customer (id) SELECT id FROM n`)
 	if status, body := ask(t, s, all, "", nil); status != 400 {
 		t.Errorf("HTTP %d: %d results", status, body.Get("totalResults").Int())
@@ -112,7 +112,7 @@ func TestACeilingOfResults(t *testing.T) {
 // Rows that nothing sorts come in another order each time.
 func TestWhatIsNotSortedComesInAnyOrder(t *testing.T) {
 	t.Parallel()
-	s := netsuitetest.New(t)
+	s := netsuitetest.New(t, nil)
 	for id := range int64(30) {
 		s.Put(t, "customer", id+1, s.Now())
 	}

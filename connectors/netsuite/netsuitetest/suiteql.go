@@ -12,12 +12,16 @@ import (
 )
 
 func (s *Server) suiteql(w http.ResponseWriter, r *http.Request) {
-	if f := s.login(r); f != nil {
-		refuse(w, f)
+	f := s.failed()
+	if f == nil {
+		f = s.login(r)
+	}
+	if f != nil {
+		s.refuse(w, f)
 		return
 	}
 	if !s.enter() {
-		refuse(w, &failure{status: http.StatusTooManyRequests, code: "CONCURRENCY_LIMIT_EXCEEDED", detail: "Concurrent request limit exceeded. Request blocked."})
+		s.refuse(w, &failure{status: http.StatusTooManyRequests, code: "CONCURRENCY_LIMIT_EXCEEDED", detail: "Concurrent request limit exceeded. Request blocked."})
 		return
 	}
 	defer s.leave()
@@ -35,7 +39,7 @@ func (s *Server) suiteql(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
-	refuse(w, f)
+	s.refuse(w, f)
 }
 
 // request reads a request: only POST, only these parameters, `Prefer: transient`, and a body {"q": ...} and nothing else.
