@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"tributary/connectors/builtin"
 )
 
 const badFile = `name: Events
@@ -46,16 +48,31 @@ func TestValidate(t *testing.T) {
 	s.want(exitUsage, words("-:1:"), "validate", "-")
 }
 
-// Every file under examples/ is one that this build installs.
+// Every file under examples/ is one that this build installs, and every destination of this build is in one.
 func TestExamplesAreValid(t *testing.T) {
 	t.Parallel()
 	files, err := filepath.Glob("../examples/*.yaml")
 	if err != nil || len(files) == 0 {
 		t.Fatalf("examples: %v, %v", files, err)
 	}
+	var all strings.Builder
 	for i := range files {
+		text, err := os.ReadFile(files[i])
+		if err != nil {
+			t.Fatal(err)
+		}
+		all.Write(text)
 		if files[i], err = filepath.Abs(files[i]); err != nil {
 			t.Fatal(err)
+		}
+	}
+	registry, _, err := builtin.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range registry.Names() {
+		if def, _ := registry.Lookup(name); def.OpenDestination != nil && !strings.Contains(all.String(), "connector: "+name+"\n") {
+			t.Errorf("no example writes to %s", name)
 		}
 	}
 	place(t).want(exitOK, words("ok, integration"), append([]string{"validate"}, files...)...)

@@ -13,6 +13,7 @@ import (
 	"github.com/klauspost/compress/gzip"
 
 	"tributary/connectors"
+	"tributary/connectors/object/objecttest"
 )
 
 // benchBatch makes a batch of 50,000 records with payloads of 495 bytes and keys in no order.
@@ -33,7 +34,7 @@ func BenchmarkWrite(b *testing.B) {
 	b.Run("floor", benchFloor)
 	for _, s := range []Settings{{}, {Compression: "zstd"}, {Compression: "none"}, {Format: "parquet"}} {
 		b.Run(s.Format+s.Compression, func(b *testing.B) {
-			d := openOn(b, S3(), s3Connection(serveS3(b)), s)
+			d := openOn(b, S3(), s3Connection(objecttest.NewS3(b, s3Returned)), s)
 			defer d.Close()
 			n := 0
 			for b.Loop() {
@@ -51,7 +52,7 @@ func BenchmarkWrite(b *testing.B) {
 }
 
 func benchFloor(b *testing.B) {
-	server := serveS3(b)
+	server := objecttest.NewS3(b, s3Returned)
 	client := s3.NewFromConfig(aws.Config{
 		Region: "us-east-1", Credentials: credentials.NewStaticCredentialsProvider(keyID, secret, ""), RequestChecksumCalculation: aws.RequestChecksumCalculationWhenRequired,
 	}, func(o *s3.Options) { o.BaseEndpoint, o.UsePathStyle = aws.String(server.URL), true })

@@ -12,9 +12,10 @@ import (
 	"github.com/parquet-go/parquet-go"
 
 	"tributary/connectors"
+	"tributary/connectors/object/objecttest"
 )
 
-func openColumns(t *testing.T, s *s3Server) *destination {
+func openColumns(t *testing.T, s *objecttest.S3) *destination {
 	t.Helper()
 	d, err := S3().OpenDestination(connectors.Config{
 		Settings: raw(t, Settings{Format: "parquet"}), Connection: raw(t, s3Connection(s)), Layout: connectors.LayoutColumns, Schema: connectors.Evolve, Env: loopback,
@@ -73,7 +74,7 @@ func readColumns(t *testing.T, content []byte) (schema map[string]string, rows [
 // TestColumns proves which columns a file has in layout columns, and that no value is lost in them.
 func TestColumns(t *testing.T) {
 	t.Parallel()
-	s := serveS3(t)
+	s := objecttest.NewS3(t, s3Returned)
 	payloads := []string{
 		`{"whole":9223372036854775807,"money":12345678901234567890.123456789012345678,"yes":true,"text":"é","object":{"b" : 1},"mixed":1,"none":null}`,
 		`{"whole":-1,"money":-0.000000000000000001,"yes":false,"text":"","mixed":"x","huge":1e400}`,
@@ -87,7 +88,7 @@ func TestColumns(t *testing.T) {
 	}
 	b.Records[4].Op = connectors.Delete
 	write(t, openColumns(t, s), b)
-	objects := s.objects(t)
+	objects := s.Objects(t)
 	if len(objects) != 1 {
 		t.Fatalf("%d objects", len(objects))
 	}
@@ -137,7 +138,7 @@ func TestColumns(t *testing.T) {
 // record that no file has room for is rejected, each time.
 func TestTooManyColumns(t *testing.T) {
 	t.Parallel()
-	s := serveS3(t)
+	s := objecttest.NewS3(t, s3Returned)
 	fields := func(name string, n int) []byte {
 		var b strings.Builder
 		for i := range n {
@@ -161,7 +162,7 @@ func TestTooManyColumns(t *testing.T) {
 		}
 	}
 	got := make(map[string]int)
-	for name, content := range s.objects(t) {
+	for name, content := range s.Objects(t) {
 		_, rows := readColumns(t, content)
 		for _, row := range rows {
 			got[name[len(name)-len("0000.parquet"):]+" "+row["_ordinal"]]++

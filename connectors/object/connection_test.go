@@ -12,6 +12,7 @@ import (
 
 	"tributary/connectors"
 	"tributary/connectors/amazon"
+	"tributary/connectors/object/objecttest"
 )
 
 func tryOpen(t *testing.T, def connectors.Definition, settings, connection any, env connectors.Env) error {
@@ -57,7 +58,7 @@ func TestConnections(t *testing.T) {
 		change(&c)
 		return c
 	}
-	file := keyFile(serviceKey(), "https://oauth2.googleapis.com/token")
+	file := objecttest.KeyFile(objecttest.ServiceKey(), "https://oauth2.googleapis.com/token")
 	public := connectors.Env{}
 	for name, test := range map[string]struct {
 		def        connectors.Definition
@@ -89,7 +90,7 @@ func TestConnections(t *testing.T) {
 		"gcs: both":                    {GCS(), GCSConnection{Bucket: bucket, Ambient: true, ServiceAccountKey: file}, public, "or ambient: true"},
 		"gcs: ambient to an endpoint":  {GCS(), GCSConnection{Bucket: bucket, Ambient: true, Endpoint: "https://evil.example.com"}, public, "for Google only"},
 		"gcs: not JSON":                {GCS(), GCSConnection{Bucket: bucket, ServiceAccountKey: canary}, public, "JSON key file"},
-		"gcs: token from the network":  {GCS(), GCSConnection{Bucket: bucket, ServiceAccountKey: keyFile(serviceKey(), "http://169.254.169.254/token")}, public, "token_uri"},
+		"gcs: token from the network":  {GCS(), GCSConnection{Bucket: bucket, ServiceAccountKey: objecttest.KeyFile(objecttest.ServiceKey(), "http://169.254.169.254/token")}, public, "token_uri"},
 		"gcs: endpoint in the network": {GCS(), GCSConnection{Bucket: bucket, ServiceAccountKey: file, Endpoint: "https://10.0.0.1"}, public, "inside the network"},
 		"gcs: credentials from a file of the worker's": {GCS(), GCSConnection{Bucket: bucket,
 			ServiceAccountKey: `{"type": "external_account", "credential_source": {"file": "/etc/passwd"}, "token_url": "https://evil.example.com"}`}, public, "JSON key file"},
@@ -109,7 +110,7 @@ func TestConnections(t *testing.T) {
 // TestAddressInsideTheNetwork proves that a host whose name leads into the operator's network is not dialled (I14).
 func TestAddressInsideTheNetwork(t *testing.T) {
 	t.Parallel()
-	s := serveS3(t)
+	s := objecttest.NewS3(t, s3Returned)
 	c := s3Connection(s)
 	c.Endpoint = "https://storage.example.com"
 	d, err := S3().OpenDestination(connectors.Config{Connection: raw(t, c)})
@@ -124,7 +125,7 @@ func TestAddressInsideTheNetwork(t *testing.T) {
 	if e := a.failed(listing, bucket, err); e.Kind != connectors.Invalid || !strings.Contains(e.Message, "inside the network") {
 		t.Errorf("got %v", e)
 	}
-	if n := len(s.requests()); n != 0 {
+	if n := len(s.Requests()); n != 0 {
 		t.Errorf("%d requests", n)
 	}
 }
@@ -209,7 +210,8 @@ func TestRole(t *testing.T) {
 	host := &amazonHosts{
 		s3: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if r.Header.Get("X-Amz-Security-Token") != "temporary-token" {
-				s3Error(w, http.StatusForbidden, "InvalidAccessKeyId")
+				w.WriteHeader(http.StatusForbidden)
+				fmt.Fprint(w, `<Error><Code>InvalidAccessKeyId</Code></Error>`)
 				return
 			}
 			fmt.Fprint(w, `<ListBucketResult></ListBucketResult>`)
@@ -260,7 +262,7 @@ func TestRole(t *testing.T) {
 // TestAccountsAreShared proves that destinations of one connection share what they connect with, and that another secret is another connection.
 func TestAccountsAreShared(t *testing.T) {
 	t.Parallel()
-	s, def := serveS3(t), S3()
+	s, def := objecttest.NewS3(t, s3Returned), S3()
 	rotated := s3Connection(s)
 	rotated.SecretAccessKey = "rotated"
 	one, two, three := openOn(t, def, s3Connection(s), Settings{}), openOn(t, def, s3Connection(s), Settings{Path: "x"}), openOn(t, def, rotated, Settings{})

@@ -11,6 +11,7 @@ import (
 
 	"tributary/connectors"
 	"tributary/connectors/amazon"
+	"tributary/connectors/object/objecttest"
 )
 
 // TestDocs proves that the blocks of the pages and of the examples open, and that the tables of errors have every code that is known.
@@ -22,7 +23,7 @@ func TestDocs(t *testing.T) {
 		kinds      map[string]connectors.Kind
 	}{
 		{S3(), S3Connection{Bucket: bucket, Region: "eu-central-1", Credentials: amazon.Credentials{AccessKeyID: keyID, SecretAccessKey: secret}}, s3Kinds},
-		{GCS(), GCSConnection{Bucket: bucket, ServiceAccountKey: keyFile(serviceKey(), "https://oauth2.googleapis.com/token")}, gcsKinds},
+		{GCS(), GCSConnection{Bucket: bucket, ServiceAccountKey: objecttest.KeyFile(objecttest.ServiceKey(), "https://oauth2.googleapis.com/token")}, gcsKinds},
 	} {
 		page, err := os.ReadFile("../../docs/destinations/" + test.def.Name + ".md")
 		if err != nil {

@@ -1,48 +1,48 @@
 package object
 
 import (
-	"maps"
 	"net/http"
-	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"tributary/connectors"
+	"tributary/connectors/object/objecttest"
 )
 
 // TestS3Errors makes the store give every answer of the table, in the place of each request that a write makes, and wants its kind, what to do
 // about it, and nothing of the store's own words.
 func TestS3Errors(t *testing.T) {
 	t.Parallel()
-	s := serveS3(t)
+	s := objecttest.NewS3(t, s3Returned)
 	d := opened(t, s, Settings{})
 	b := batchOf(100, "orders")
-	s.put(t, b, 90, 100)
-	// https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html
-	statuses := map[string]int{
-		"AccessDenied": 403, "AccountProblem": 403, "AllAccessDisabled": 403, "AuthorizationHeaderMalformed": 400, "BadDigest": 400,
-		"ConditionalRequestConflict": 409, "EntityTooLarge": 400, "ExpiredToken": 400, "IncompleteBody": 400, "InternalError": 500, "InvalidAccessKeyId": 403,
-		"InvalidObjectState": 403, "InvalidSecurity": 403, "InvalidToken": 400, "NoSuchBucket": 404, "NoSuchKey": 404, "NoSuchUpload": 404, "NotImplemented": 501,
-		"NotSignedUp": 403, "OperationAborted": 409, "PermanentRedirect": 301, "RequestTimeout": 400, "RequestTimeTooSkewed": 403, "ServiceUnavailable": 503,
-		"SignatureDoesNotMatch": 403, "SlowDown": 503, "TemporaryRedirect": 307, "TokenRefreshRequired": 400,
+	put(t, s, b, 90, 100)
+	for code := range s3Kinds {
+		if objecttest.S3Errors[code] == 0 {
+			t.Errorf("%s is not documented", code)
+		}
 	}
-	if want := slices.Sorted(maps.Keys(s3Kinds)); !slices.Equal(want, slices.Sorted(maps.Keys(statuses))) {
-		t.Fatalf("the table has %q", want)
-	}
-	for code, status := range statuses {
+	for code, status := range objecttest.S3Errors {
+		kind, listed := s3Kinds[code]
+		if !listed {
+			kind = kindOfStatus(status)
+		}
 		for _, on := range []string{http.MethodGet, http.MethodPut} {
-			s.intercept(func(w http.ResponseWriter, r *http.Request) bool {
+			s.Intercept(func(w http.ResponseWriter, r *http.Request) bool {
 				if r.Method != on {
 					return false
 				}
 				w.Header().Set("Retry-After", "7")
-				s3Error(w, status, code)
+				s.Fail(w, code)
 				return true
 			}, nil)
+			if on == http.MethodPut && code == "PreconditionFailed" {
+				continue // the object is there
+			}
 			r, err := d.Write(t.Context(), b)
-			if kindOf(t, err) != s3Kinds[code] {
-				t.Errorf("%s to %s: got %v, want %s", code, on, err, s3Kinds[code])
+			if kindOf(t, err) != kind {
+				t.Errorf("%s to %s: got %v, want %s", code, on, err, kind)
 				continue
 			}
 			if e := err.(*connectors.Error); !strings.Contains(e.Message, code) || strings.Contains(e.Error(), secret) || !strings.Contains(e.Message, s3Advice[code]) || e.Wait != 7*time.Second {
@@ -57,7 +57,7 @@ func TestS3Errors(t *testing.T) {
 	// An answer to HEAD has no body and so no code.
 	for status, kind := range map[int]connectors.Kind{400: connectors.Invalid, 401: connectors.Unauthorized, 403: connectors.Forbidden, 404: connectors.Unavailable,
 		301: connectors.Invalid, 429: connectors.RateLimited, 500: connectors.Unavailable, 503: connectors.Unavailable} {
-		s.intercept(func(w http.ResponseWriter, r *http.Request) bool {
+		s.Intercept(func(w http.ResponseWriter, r *http.Request) bool {
 			if r.Method == http.MethodHead {
 				w.WriteHeader(status)
 			}
@@ -70,9 +70,9 @@ func TestS3Errors(t *testing.T) {
 
 	// A code that nobody knows goes by its status.
 	for status, kind := range map[int]connectors.Kind{400: connectors.Invalid, 403: connectors.Forbidden, 409: connectors.Unavailable, 413: connectors.TooLarge, 500: connectors.Unavailable} {
-		s.intercept(func(w http.ResponseWriter, r *http.Request) bool {
+		s.Intercept(func(w http.ResponseWriter, r *http.Request) bool {
 			if r.Method == http.MethodPut {
-				s3Error(w, status, "Nameless")
+				s.FailAs(w, status, "Nameless")
 			}
 			return r.Method == http.MethodPut
 		}, nil)
@@ -80,34 +80,31 @@ func TestS3Errors(t *testing.T) {
 			t.Errorf("Nameless %d: got %v, want %s", status, err, kind)
 		}
 	}
-	s.intercept(nil, nil)
+	s.Intercept(nil, nil)
 	write(t, d, b)
 }
 
 // TestGCSErrors is the same for Cloud Storage.
 func TestGCSErrors(t *testing.T) {
 	t.Parallel()
-	s := serveGCS(t, func(upstream string) string { return upstream })
+	s := objecttest.NewGCS(t, nil, gcsReturned)
 	d := openOn(t, GCS(), gcsConnection(s), Settings{})
 	defer d.Close()
 	b := batchOf(100, "orders")
-	// https://cloud.google.com/storage/docs/json_api/v1/status-codes
-	statuses := map[string]int{
-		"accountDisabled": 403, "authError": 401, "backendError": 503, "conflict": 409, "dailyLimitExceeded": 403, "forbidden": 403, "internalError": 500, "notFound": 404,
-		"quotaExceeded": 403, "rateLimitExceeded": 429, "required": 401, "uploadTooLarge": 413, "userProjectMissing": 400, "userRateLimitExceeded": 403,
-	}
-	if want := slices.Sorted(maps.Keys(gcsKinds)); !slices.Equal(want, slices.Sorted(maps.Keys(statuses))) {
-		t.Fatalf("the table has %q", want)
+	for reason := range gcsKinds {
+		if objecttest.GCSErrors[reason] == 0 {
+			t.Errorf("%s is not documented", reason)
+		}
 	}
 	try := func(reason string, status int, kind connectors.Kind) {
 		t.Helper()
 		for _, on := range []string{"/storage/v1/b/" + bucket + "/o", "/upload/storage/v1/b/" + bucket + "/o"} {
-			s.intercept(func(w http.ResponseWriter, r *http.Request) bool {
+			s.Intercept(func(w http.ResponseWriter, r *http.Request) bool {
 				if r.URL.Path != on {
 					return false
 				}
 				w.Header().Set("Retry-After", "7")
-				gcsError(w, status, reason)
+				s.FailAs(w, status, reason)
 				return true
 			})
 			r, err := d.Write(t.Context(), b)
@@ -127,8 +124,14 @@ func TestGCSErrors(t *testing.T) {
 			}
 		}
 	}
-	for reason, status := range statuses {
-		try(reason, status, gcsKinds[reason])
+	for reason, status := range objecttest.GCSErrors {
+		kind, listed := gcsKinds[reason]
+		if !listed {
+			kind = kindOfStatus(status)
+		}
+		if reason != "conditionNotMet" { // the object is there
+			try(reason, status, kind)
+		}
 	}
 	for status, kind := range map[int]connectors.Kind{400: connectors.Invalid, 401: connectors.Unauthorized, 403: connectors.Forbidden, 408: connectors.Unavailable, 429: connectors.RateLimited, 502: connectors.Unavailable} {
 		try("nameless", status, kind)
@@ -136,7 +139,7 @@ func TestGCSErrors(t *testing.T) {
 
 	// The token's own server. https://www.rfc-editor.org/rfc/rfc6749#section-5.2
 	for status, kind := range map[int]connectors.Kind{400: connectors.Unauthorized, 401: connectors.Unauthorized, 429: connectors.RateLimited, 500: connectors.Unavailable} {
-		s.intercept(func(w http.ResponseWriter, r *http.Request) bool {
+		s.Intercept(func(w http.ResponseWriter, r *http.Request) bool {
 			if r.URL.Path == "/token" {
 				w.WriteHeader(status)
 				w.Write([]byte(`{"error": "invalid_grant", "error_description": "` + secret + `"}`))
@@ -149,6 +152,6 @@ func TestGCSErrors(t *testing.T) {
 		}
 		fresh.Close()
 	}
-	s.intercept(nil)
+	s.Intercept(nil)
 	write(t, d, b)
 }

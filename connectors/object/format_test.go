@@ -16,6 +16,7 @@ import (
 
 	"tributary/connectors"
 	"tributary/connectors/amazon"
+	"tributary/connectors/object/objecttest"
 )
 
 // whole is a portion of all records of a batch.
@@ -162,9 +163,9 @@ func TestLargeBatchIsStreamed(t *testing.T) {
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		n, _ := io.Copy(io.Discard, r.Body)
 		switch {
-		case operation(r) == "list-type":
+		case objecttest.Operation(r) == "list-type":
 			fmt.Fprint(w, `<ListBucketResult></ListBucketResult>`)
-		case operation(r) == "uploads":
+		case objecttest.Operation(r) == "uploads":
 			fmt.Fprint(w, `<InitiateMultipartUploadResult><UploadId>1</UploadId></InitiateMultipartUploadResult>`)
 		case r.Method == http.MethodPut:
 			received += int(n)

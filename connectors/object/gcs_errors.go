@@ -18,31 +18,43 @@ import (
 // gcsKinds maps reasons, which tell more than the status, to kinds (I9). https://cloud.google.com/storage/docs/json_api/v1/status-codes
 // The table stands in docs/destinations/gcs.md too.
 var gcsKinds = map[string]connectors.Kind{
-	"accountDisabled":       connectors.Forbidden,
-	"authError":             connectors.Unauthorized,
-	"backendError":          connectors.Unavailable,
-	"conflict":              connectors.Unavailable,
-	"dailyLimitExceeded":    connectors.RateLimited,
-	"forbidden":             connectors.Forbidden,
-	"internalError":         connectors.Unavailable,
-	"notFound":              connectors.NotFound,
-	"quotaExceeded":         connectors.RateLimited,
-	"rateLimitExceeded":     connectors.RateLimited,
-	"required":              connectors.Unauthorized, // a token is missing
-	"uploadTooLarge":        connectors.TooLarge,
-	"userProjectMissing":    connectors.Invalid,
-	"userRateLimitExceeded": connectors.RateLimited,
+	"accountDisabled":                 connectors.Forbidden,
+	"authError":                       connectors.Unauthorized,
+	"backendError":                    connectors.Unavailable,
+	"conflict":                        connectors.Unavailable,
+	"dailyLimitExceeded":              connectors.RateLimited,
+	"forbidden":                       connectors.Forbidden,
+	"gone":                            connectors.Unavailable, // the session of an upload: the next attempt begins another
+	"internalError":                   connectors.Unavailable,
+	"notFound":                        connectors.NotFound,
+	"orgPolicyConstraintFailed":       connectors.Forbidden,
+	"quotaExceeded":                   connectors.RateLimited,
+	"rateLimitExceeded":               connectors.RateLimited,
+	"required":                        connectors.Unauthorized, // a token is missing
+	"uploadTooLarge":                  connectors.TooLarge,
+	"usageLimits.accessNotConfigured": connectors.Forbidden,
+	"userProjectMissing":              connectors.Invalid,
+	"userRateLimitExceeded":           connectors.RateLimited,
 }
 
 // gcsAdvice says what to do about a reason.
 var gcsAdvice = map[string]string{
-	"accountDisabled":    "the project's billing account is disabled",
-	"userProjectMissing": "the bucket makes the requester pay, which is not supported: turn that off",
+	"accountDisabled":                 "the project's billing account is disabled",
+	"orgPolicyConstraintFailed":       "a policy of the bucket's organization forbids it: its administrator must allow it",
+	"usageLimits.accessNotConfigured": "the Cloud Storage API is not enabled in the account's project: enable it in the Google Cloud Console",
+	"userProjectMissing":              "the bucket makes the requester pay, which is not supported: turn that off",
 }
 
 func (a *gcsAccount) unmet(err error) bool {
 	var answer *googleapi.Error
-	return errors.As(err, &answer) && answer.Code == http.StatusPreconditionFailed
+	return errors.As(err, &answer) && answer.Code == http.StatusPreconditionFailed && reasonOf(answer) != "orgPolicyConstraintFailed"
+}
+
+func reasonOf(answer *googleapi.Error) string {
+	if len(answer.Errors) == 0 {
+		return ""
+	}
+	return answer.Errors[0].Reason
 }
 
 // failed repeats of an answer only its reason: the rest may quote what was sent (I7).
@@ -85,10 +97,7 @@ func (a *gcsAccount) failed(act action, bucket string, err error) *connectors.Er
 		return outbound.AsError(act.op, err)
 	}
 	e.Wait = outbound.RetryAfter(answer.Header.Get("Retry-After"), time.Now())
-	reason := ""
-	if len(answer.Errors) > 0 {
-		reason = answer.Errors[0].Reason
-	}
+	reason := reasonOf(answer)
 	kind, listed := gcsKinds[reason]
 	if !listed {
 		kind = kindOfStatus(answer.Code)

@@ -1,7 +1,6 @@
 package object
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -18,6 +17,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 
 	"tributary/connectors"
+	"tributary/connectors/object/objecttest"
 )
 
 // received is when the tests' records reached us.
@@ -59,18 +59,18 @@ func ordinals(t *testing.T, objects map[string][]byte) (all []int64) {
 	return all
 }
 
-func wantOrdinals(t *testing.T, s *s3Server, b connectors.Batch) {
+func wantOrdinals(t *testing.T, s *objecttest.S3, b connectors.Batch) {
 	t.Helper()
 	var want []int64
 	for _, r := range b.Records {
 		want = append(want, r.Ordinal)
 	}
-	if got := ordinals(t, s.objects(t)); !slices.Equal(got, want) {
-		t.Fatalf("there are %d records of %d: %v\nin %q", len(got), len(want), got, slices.Sorted(maps.Keys(s.objects(t))))
+	if got := ordinals(t, s.Objects(t)); !slices.Equal(got, want) {
+		t.Fatalf("there are %d records of %d: %v\nin %q", len(got), len(want), got, slices.Sorted(maps.Keys(s.Objects(t))))
 	}
 }
 
-func opened(t *testing.T, s *s3Server, settings Settings) *destination {
+func opened(t *testing.T, s *objecttest.S3, settings Settings) *destination {
 	t.Helper()
 	d := openOn(t, S3(), s3Connection(s), settings)
 	t.Cleanup(func() {
@@ -115,7 +115,7 @@ func TestSplits(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := serveS3(t)
+			s := objecttest.NewS3(t, s3Returned)
 			for _, b := range attempts {
 				write(t, opened(t, s, Settings{}), b)
 			}
@@ -128,12 +128,12 @@ func TestSplits(t *testing.T) {
 // after them.
 func TestLateAttempt(t *testing.T) {
 	t.Parallel()
-	s := serveS3(t)
+	s := objecttest.NewS3(t, s3Returned)
 	whole := mixed()
 	arrived, gate := make(chan struct{}, 10), make(chan struct{})
 	release := sync.OnceFunc(func() { close(gate) })
 	t.Cleanup(release)
-	s.intercept(func(_ http.ResponseWriter, r *http.Request) bool {
+	s.Intercept(func(_ http.ResponseWriter, r *http.Request) bool {
 		if r.Method == http.MethodPut {
 			arrived <- struct{}{}
 			<-gate
@@ -153,7 +153,7 @@ func TestLateAttempt(t *testing.T) {
 			t.Fatalf("it ended before its uploads: %v", err)
 		}
 	}
-	s.intercept(nil, nil)
+	s.Intercept(nil, nil)
 	d := opened(t, s, Settings{})
 	write(t, d, part(whole, 100, 140))
 	write(t, d, part(whole, 140, 180))
@@ -168,17 +168,17 @@ func TestLateAttempt(t *testing.T) {
 // when the rest comes again.
 func TestPartOfBatchFails(t *testing.T) {
 	t.Parallel()
-	s := serveS3(t)
+	s := objecttest.NewS3(t, s3Returned)
 	d := opened(t, s, Settings{})
 	b := batchOf(0, "good", "good", "bad", "good", "bad")
-	s.intercept(func(w http.ResponseWriter, r *http.Request) bool {
+	s.Intercept(func(w http.ResponseWriter, r *http.Request) bool {
 		if r.Method != http.MethodPut || !strings.Contains(r.URL.Path, "stream=bad") {
 			return false
 		}
-		for len(s.requests("PUT", "stream=good")) == 0 || len(s.objects(t)) == 0 {
+		for len(s.Requests("PUT", "stream=good")) == 0 || len(s.Objects(t)) == 0 {
 			time.Sleep(time.Millisecond)
 		}
-		s3Error(w, http.StatusServiceUnavailable, "ServiceUnavailable")
+		s.Fail(w, "ServiceUnavailable")
 		return true
 	}, nil)
 	// The other upload may be cut off by the error, after it arrived: then its answer is lost, and the next attempt finds it.
@@ -189,7 +189,7 @@ func TestPartOfBatchFails(t *testing.T) {
 	if r.Outcomes[2] != connectors.Again || r.Outcomes[4] != connectors.Again {
 		t.Fatalf("outcomes %v", r.Outcomes)
 	}
-	s.intercept(nil, nil)
+	s.Intercept(nil, nil)
 	rest := b
 	rest.Records = nil
 	for i, o := range r.Outcomes {
@@ -206,14 +206,14 @@ func TestPartOfBatchFails(t *testing.T) {
 // TestLostAnswer proves that an object whose answer was lost is recognised.
 func TestLostAnswer(t *testing.T) {
 	t.Parallel()
-	s := serveS3(t)
+	s := objecttest.NewS3(t, s3Returned)
 	d := opened(t, s, Settings{})
-	s.intercept(nil, func(r *http.Request) bool { return r.Method != http.MethodPut })
+	s.Intercept(nil, func(r *http.Request) bool { return r.Method != http.MethodPut })
 	b := batchOf(0, repeat("orders", 10)...)
 	if _, err := d.Write(t.Context(), b); kindOf(t, err) != connectors.Unavailable {
 		t.Fatalf("got %v", err)
 	}
-	s.intercept(nil, nil)
+	s.Intercept(nil, nil)
 	write(t, d, b)
 	wantOrdinals(t, s, b)
 }
@@ -222,13 +222,13 @@ func TestLostAnswer(t *testing.T) {
 // new folder does.
 func TestListing(t *testing.T) {
 	t.Parallel()
-	s := serveS3(t)
+	s := objecttest.NewS3(t, s3Returned)
 	d := opened(t, s, Settings{})
 	lists := func(d *destination, b connectors.Batch) int {
 		t.Helper()
-		s.intercept(nil, nil)
+		s.Intercept(nil, nil)
 		write(t, d, b)
-		return len(s.requests("list-type"))
+		return len(s.Requests("list-type"))
 	}
 	for _, step := range []struct {
 		what  string
@@ -251,9 +251,9 @@ func TestListing(t *testing.T) {
 		}
 	}
 	// A write that failed is no place to go on from.
-	s.intercept(func(w http.ResponseWriter, r *http.Request) bool {
+	s.Intercept(func(w http.ResponseWriter, r *http.Request) bool {
 		if r.Method == http.MethodPut {
-			s3Error(w, http.StatusInternalServerError, "InternalError")
+			s.Fail(w, "InternalError")
 		}
 		return r.Method == http.MethodPut
 	}, nil)
@@ -266,7 +266,7 @@ func TestListing(t *testing.T) {
 }
 
 // put makes an object as an earlier batch would have.
-func (s *s3Server) put(t *testing.T, b connectors.Batch, first, next int64) string {
+func put(t *testing.T, s *objecttest.S3, b connectors.Batch, first, next int64) string {
 	t.Helper()
 	key := series("stream=orders/date=2026-11-22/", &b) + numbered(first) + ".ndjson"
 	content := fmt.Sprintf(`{"_installation":"","_stream":"orders","_id":"x","_key":"","_op":"upsert","_version":0,"_occurred_at":null,"_received_at":null,"_ordinal":%d}`, first)
@@ -274,9 +274,7 @@ func (s *s3Server) put(t *testing.T, b connectors.Batch, first, next int64) stri
 	if next < 0 {
 		meta = nil
 	}
-	if _, err := s.backend.PutObject(bucket, key, meta, strings.NewReader(content), int64(len(content)), nil); err != nil {
-		t.Fatal(err)
-	}
+	s.Put(t, key, content, meta)
 	return key
 }
 
@@ -300,20 +298,20 @@ func TestCoveredFromAfar(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := serveS3(t)
+			s := objecttest.NewS3(t, s3Returned)
 			b := batchOf(test.first, "orders")
 			for i := range test.others {
-				s.put(t, b, int64(i), int64(i+1))
+				put(t, s, b, int64(i), int64(i+1))
 			}
 			if test.begin >= 0 {
-				s.put(t, b, test.begin, test.end)
+				put(t, s, b, test.begin, test.end)
 			}
-			before := len(s.objects(t))
+			before := len(s.Objects(t))
 			write(t, opened(t, s, Settings{}), b)
-			if wrote := len(s.objects(t)) - before; (wrote == 0) != test.covered {
+			if wrote := len(s.Objects(t)) - before; (wrote == 0) != test.covered {
 				t.Errorf("%d new objects, want it covered: %t", wrote, test.covered)
 			}
-			if n := len(s.requests("list-type")); n > test.lists {
+			if n := len(s.Requests("list-type")); n > test.lists {
 				t.Errorf("%d listings, want at most %d", n, test.lists)
 			}
 		})
@@ -323,21 +321,19 @@ func TestCoveredFromAfar(t *testing.T) {
 // TestForeignObjects proves that an object without our metadata is not taken for one of ours, and that others in the folder don't disturb.
 func TestForeignObjects(t *testing.T) {
 	t.Parallel()
-	s := serveS3(t)
+	s := objecttest.NewS3(t, s3Returned)
 	b := batchOf(10, "orders")
-	key := s.put(t, b, 10, -1)
+	key := put(t, s, b, 10, -1)
 	_, err := opened(t, s, Settings{}).Write(t.Context(), b)
 	if kindOf(t, err) != connectors.Invalid || !strings.Contains(err.Error(), key) {
 		t.Fatalf("got %v", err)
 	}
-	s.put(t, b, 10, 3) // a range that does not hold its own beginning
+	put(t, s, b, 10, 3) // a range that does not hold its own beginning
 	if err := opened(t, s, Settings{Compression: "none"}).collide(t, b); kindOf(t, err) != connectors.Invalid {
 		t.Fatalf("got %v", err)
 	}
 	for _, name := range []string{"README.md", "note", "0" + numbered(5) + ".ndjson"} {
-		if _, err := s.backend.PutObject(bucket, series("stream=notes/date=2026-11-22/", &b)+name, nil, bytes.NewReader(nil), 0, nil); err != nil {
-			t.Fatal(err)
-		}
+		s.Put(t, series("stream=notes/date=2026-11-22/", &b)+name, "", nil)
 	}
 	write(t, opened(t, s, Settings{}), batchOf(11, "notes"))
 }
@@ -360,7 +356,7 @@ func (d *destination) collide(t *testing.T, b connectors.Batch) error {
 // was not: they would cost money and be seen by nobody.
 func TestParts(t *testing.T) {
 	t.Parallel()
-	s := serveS3(t)
+	s := objecttest.NewS3(t, s3Returned)
 	b := batchOf(0, repeat("orders", 40)...)
 	for i := range b.Records {
 		b.Records[i].Data = []byte(`"` + strings.Repeat("0123456789abcdef", 1<<15) + `"`) // 512 KiB
@@ -377,8 +373,8 @@ func TestParts(t *testing.T) {
 	// Given up while a part is on its way.
 	d := opened(t, s, Settings{Compression: "none"})
 	ctx, cancel := context.WithCancel(t.Context())
-	s.intercept(func(_ http.ResponseWriter, r *http.Request) bool {
-		if r.Method == http.MethodPut && operation(r) == "uploadId" {
+	s.Intercept(func(_ http.ResponseWriter, r *http.Request) bool {
+		if r.Method == http.MethodPut && objecttest.Operation(r) == "uploadId" {
 			cancel()
 		}
 		return false
@@ -389,13 +385,13 @@ func TestParts(t *testing.T) {
 	if n := left(d); n != 0 {
 		t.Errorf("%d uploads are left of the one that was given up", n)
 	}
-	if n := len(s.objects(t)); n != 0 {
+	if n := len(s.Objects(t)); n != 0 {
 		t.Errorf("%d objects of a write that was given up", n)
 	}
 
-	s.intercept(nil, nil)
+	s.Intercept(nil, nil)
 	write(t, d, b)
-	if parts := len(s.requests("PUT", "uploadId")); parts < 3 {
+	if parts := len(s.Requests("PUT", "uploadId")); parts < 3 {
 		t.Errorf("%d parts", parts)
 	}
 	wantOrdinals(t, s, b)
@@ -413,8 +409,8 @@ func TestParts(t *testing.T) {
 // TestHalfAnObject proves that what could not be encoded to its end is not there at all.
 func TestHalfAnObject(t *testing.T) {
 	t.Parallel()
-	s := serveS3(t)
-	g := serveGCS(t, func(upstream string) string { return upstream })
+	s := objecttest.NewS3(t, s3Returned)
+	g := objecttest.NewGCS(t, nil, gcsReturned)
 	for name, d := range map[string]*destination{"s3": openOn(t, S3(), s3Connection(s), Settings{}), "gcs": openOn(t, GCS(), gcsConnection(g), Settings{})} {
 		defer d.Close()
 		d.format.encode = func(w io.Writer, _ *portion) error {
@@ -427,7 +423,7 @@ func TestHalfAnObject(t *testing.T) {
 			t.Errorf("%s: no error", name)
 		}
 	}
-	if n := len(s.objects(t)) + len(g.objects(t)); n != 0 {
+	if n := len(s.Objects(t)) + len(g.Objects(t)); n != 0 {
 		t.Errorf("%d objects of half the records", n)
 	}
 }

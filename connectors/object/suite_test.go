@@ -8,6 +8,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"net/url"
 	"os"
 	"strings"
 	"testing"
@@ -27,6 +28,8 @@ import (
 	"tributary/connectors"
 	"tributary/connectors/amazon"
 	"tributary/connectors/connectortest"
+	"tributary/connectors/connectortest/documented"
+	"tributary/connectors/object/objecttest"
 )
 
 // loopback is where the tests' servers are.
@@ -203,14 +206,24 @@ var leaves = []goleak.Option{
 	goleak.IgnoreAnyFunction("github.com/Shopify/toxiproxy/v2/toxics.(*ToxicStub).Run"),
 }
 
-const canary = "canary-5c1e"
+const (
+	canary = "canary-5c1e"
+	bucket = objecttest.Bucket
+	keyID  = objecttest.KeyID
+	secret = objecttest.Secret
+)
 
-func s3Connection(s *s3Server) S3Connection {
+// s3Returned and gcsReturned are the errors that the stand-ins returned: all that they document, when all tests have run.
+var s3Returned, gcsReturned = objecttest.DocumentedS3(), objecttest.DocumentedGCS()
+
+func TestMain(m *testing.M) { os.Exit(documented.Run(m, s3Returned, gcsReturned)) }
+
+func s3Connection(s *objecttest.S3) S3Connection {
 	return S3Connection{Bucket: bucket, Endpoint: s.URL, Credentials: amazon.Credentials{AccessKeyID: keyID, SecretAccessKey: secret}}
 }
 
-func gcsConnection(s *gcsServer) GCSConnection {
-	return GCSConnection{Bucket: bucket, ServiceAccountKey: keyFile(serviceKey(), s.URL+"/token"), Endpoint: s.URL}
+func gcsConnection(s *objecttest.GCS) GCSConnection {
+	return GCSConnection{Bucket: bucket, ServiceAccountKey: objecttest.KeyFile(objecttest.ServiceKey(), s.URL+"/token"), Endpoint: s.URL}
 }
 
 // live is a folder of a real bucket, where the environment has a connection that names one, as JSON. The folder is emptied after the test.
@@ -264,7 +277,7 @@ func TestS3(t *testing.T) {
 func testS3(t *testing.T, s Settings) {
 	failing := func(change func(c *S3Connection)) func(t *testing.T) connectors.Destination {
 		return func(t *testing.T) connectors.Destination {
-			c := s3Connection(serveS3(t))
+			c := s3Connection(objecttest.NewS3(t, s3Returned))
 			change(&c)
 			return openOn(t, S3(), c, s)
 		}
@@ -291,18 +304,27 @@ func testS3(t *testing.T, s Settings) {
 			if place, ok := live(t, S3(), "TRIBUTARY_TEST_S3", s); ok {
 				return place
 			}
-			server, def := serveS3(t), S3()
+			server, def := objecttest.NewS3(t, s3Returned), S3()
 			proxy := proxied(t, hostOf(t, server.URL))
 			c := s3Connection(server)
 			c.Endpoint = "http://" + proxy.Listen
 			return connectortest.DestinationPlace{
 				Open:  func(t *testing.T, mode connectors.Mode) connectors.Destination { return openOn(t, def, c, s) },
-				Rows:  func(t *testing.T) []connectortest.Row { return rowsOf(t, server.objects(t)) },
+				Rows:  func(t *testing.T) []connectortest.Row { return rowsOf(t, server.Objects(t)) },
 				Break: func(*testing.T) { proxy.Stop() },
 				Heal:  func(t *testing.T) { heal(t, proxy) },
 			}
 		},
 	})
+}
+
+func hostOf(t testing.TB, raw string) string {
+	t.Helper()
+	u, err := url.Parse(raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return u.Host
 }
 
 func heal(t *testing.T, p *toxiproxy.Proxy) {
@@ -319,9 +341,9 @@ func TestGCS(t *testing.T) {
 }
 
 func testGCS(t *testing.T, s Settings) {
-	failing := func(change func(s *gcsServer, c *GCSConnection)) func(t *testing.T) connectors.Destination {
+	failing := func(change func(s *objecttest.GCS, c *GCSConnection)) func(t *testing.T) connectors.Destination {
 		return func(t *testing.T) connectors.Destination {
-			server := serveGCS(t, func(upstream string) string { return upstream })
+			server := objecttest.NewGCS(t, nil, gcsReturned)
 			c := gcsConnection(server)
 			change(server, &c)
 			return openOn(t, GCS(), c, s)
@@ -335,13 +357,13 @@ func testGCS(t *testing.T, s Settings) {
 		Memory: 6, // the stand-in holds what it is sent, not compressed in one case, and copies it while it reads it
 		Leaves: leaves,
 		Failing: map[string]connectortest.FailingDestination{
-			"another's key": {Kind: connectors.Unauthorized, Open: failing(func(s *gcsServer, c *GCSConnection) {
-				c.ServiceAccountKey = keyFile(strangerKey(), s.URL+"/token")
+			"another's key": {Kind: connectors.Unauthorized, Open: failing(func(s *objecttest.GCS, c *GCSConnection) {
+				c.ServiceAccountKey = objecttest.KeyFile(objecttest.StrangerKey(), s.URL+"/token")
 			})},
-			"no bucket": {Kind: connectors.NotFound, Open: failing(func(_ *gcsServer, c *GCSConnection) { c.Bucket = "nowhere" })},
-			"no server": {Kind: connectors.Unavailable, Open: failing(func(_ *gcsServer, c *GCSConnection) { c.Endpoint = "http://127.0.0.1:1" })},
-			"no token server": {Kind: connectors.Unavailable, Open: failing(func(_ *gcsServer, c *GCSConnection) {
-				c.ServiceAccountKey = keyFile(serviceKey(), "http://127.0.0.1:1/token")
+			"no bucket": {Kind: connectors.NotFound, Open: failing(func(_ *objecttest.GCS, c *GCSConnection) { c.Bucket = "nowhere" })},
+			"no server": {Kind: connectors.Unavailable, Open: failing(func(_ *objecttest.GCS, c *GCSConnection) { c.Endpoint = "http://127.0.0.1:1" })},
+			"no token server": {Kind: connectors.Unavailable, Open: failing(func(_ *objecttest.GCS, c *GCSConnection) {
+				c.ServiceAccountKey = objecttest.KeyFile(objecttest.ServiceKey(), "http://127.0.0.1:1/token")
 			})},
 		},
 		New: func(t *testing.T) connectortest.DestinationPlace {
@@ -349,15 +371,15 @@ func testGCS(t *testing.T, s Settings) {
 				return place
 			}
 			var proxy *toxiproxy.Proxy
-			server, def := serveGCS(t, func(upstream string) string {
+			server, def := objecttest.NewGCS(t, func(upstream string) string {
 				proxy = proxied(t, upstream)
 				return proxy.Listen
-			}), GCS()
+			}, gcsReturned), GCS()
 			c := gcsConnection(server)
 			c.Endpoint = "http://" + proxy.Listen
 			return connectortest.DestinationPlace{
 				Open:  func(t *testing.T, mode connectors.Mode) connectors.Destination { return openOn(t, def, c, s) },
-				Rows:  func(t *testing.T) []connectortest.Row { return rowsOf(t, server.objects(t)) },
+				Rows:  func(t *testing.T) []connectortest.Row { return rowsOf(t, server.Objects(t)) },
 				Break: func(*testing.T) { proxy.Stop() },
 				Heal:  func(t *testing.T) { heal(t, proxy) },
 			}

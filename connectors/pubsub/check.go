@@ -18,8 +18,12 @@ const publishing = "pubsub.topics.publish"
 // unnamed is asked about where the topic's name is known only with a record.
 const unnamed = "tributary-connection-check"
 
-// Check proves that the topic exists and that the credentials may publish to it. Where the topic's name has variables, it proves only that the
-// credentials are accepted. It changes nothing.
+// deletedSchema stands in the place of a schema that was deleted, and encodings are those of messages:
+// https://cloud.google.com/pubsub/docs/reference/rest/v1/projects.topics#SchemaSettings
+const deletedSchema = "_deleted-schema_"
+
+// Check proves that the topic exists, that the credentials may publish to it, and, where they may look at it, that its schema does not refuse every
+// message. Where the topic's name has variables, it proves that the credentials are accepted and that the project has Pub/Sub. It changes nothing.
 func (d *destination) Check(ctx context.Context) error {
 	ctx, leave, err := d.gate.Enter(ctx)
 	if err != nil {
@@ -37,7 +41,7 @@ func (d *destination) Check(ctx context.Context) error {
 	code := status.Code(err)
 	emulator := code == codes.Unimplemented // which has no rights to ask for
 	switch {
-	case !fixed && (err == nil || emulator || code == codes.NotFound || code == codes.PermissionDenied):
+	case !fixed && (err == nil || emulator || code == codes.NotFound || code == codes.PermissionDenied && projectProblem(err) == ""):
 		return nil
 	case err != nil && !emulator:
 		return d.failed("check", topic, err)
@@ -45,12 +49,18 @@ func (d *destination) Check(ctx context.Context) error {
 	permitted := emulator || slices.Contains(answer.GetPermissions(), publishing)
 
 	// Who may only publish may not look at the topic, and need not.
-	_, err = d.client.GetTopic(ctx, &pubsubpb.GetTopicRequest{Topic: d.path(topic)})
+	found, err := d.client.GetTopic(ctx, &pubsubpb.GetTopicRequest{Topic: d.path(topic)})
 	if err != nil && !(permitted && status.Code(err) == codes.PermissionDenied) {
 		return d.failed("check", topic, err)
 	}
 	if !permitted {
 		return connectors.Errorf(connectors.Forbidden, "check", "the credentials may not publish to the topic; %s", d.grant(topic))
+	}
+	switch schema := found.GetSchemaSettings(); {
+	case schema.GetSchema() == deletedSchema:
+		return connectors.Errorf(connectors.Invalid, "check", "the topic's schema was deleted, so it takes no message; let an administrator run: gcloud pubsub topics update %s --project=%s --clear-schema-settings", topic, d.settings.Project)
+	case schema.GetEncoding() == pubsubpb.Encoding_BINARY:
+		return connectors.Errorf(connectors.Invalid, "check", "the topic's schema wants binary messages, and these are JSON; let an administrator run: gcloud pubsub topics update %s --project=%s --message-encoding=json", topic, d.settings.Project)
 	}
 	return nil
 }

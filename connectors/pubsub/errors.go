@@ -60,6 +60,10 @@ func (d *destination) failed(op, topic string, err error) *connectors.Error {
 	case codes.NotFound:
 		e.Message += fmt.Sprintf("; let an administrator run: gcloud pubsub topics create %s --project=%s", topic, d.settings.Project)
 	case codes.PermissionDenied:
+		if advice := projectProblems[projectProblem(err)]; advice != "" {
+			e.Message = fmt.Sprintf(advice, d.settings.Project) + fmt.Sprintf(" (%s)", rpccode.Code(code))
+			return e
+		}
 		e.Message += "; " + d.grant(topic)
 	}
 	for _, detail := range s.Details() {
@@ -68,6 +72,25 @@ func (d *destination) failed(op, topic string, err error) *connectors.Error {
 		}
 	}
 	return e
+}
+
+// projectProblems are reasons for which Google answers PERMISSION_DENIED although no right is missing, with what to do about them:
+// https://github.com/googleapis/googleapis/blob/master/google/api/error_reason.proto
+var projectProblems = map[string]string{
+	"SERVICE_DISABLED":   "Pub/Sub is not enabled; let an administrator run: gcloud services enable pubsub.googleapis.com --project=%s",
+	"BILLING_DISABLED":   "billing is not enabled for project %s; enable it at https://console.cloud.google.com/billing",
+	"CONSUMER_INVALID":   "there is no project %s, or the credentials may not know of it; see the project's ID in the settings or the connection",
+	"CONSUMER_SUSPENDED": "project %s is suspended; its owner must ask Google",
+}
+
+// projectProblem is the reason of an error that is one of projectProblems, or "". https://cloud.google.com/apis/design/errors#error_info
+func projectProblem(err error) string {
+	for _, detail := range status.Convert(err).Details() {
+		if info, ok := detail.(*errdetails.ErrorInfo); ok && info.Domain == "googleapis.com" && projectProblems[info.Reason] != "" {
+			return info.Reason
+		}
+	}
+	return ""
 }
 
 // grant says what lets the credentials publish to a topic.

@@ -237,19 +237,42 @@ func TestCheck(t *testing.T) {
 	}
 	bare := pubsubtest.New(t, pubsubtest.Options{Emulator: true, Returned: returned})
 	bare.CreateTopic(t, path("changes"), nil)
+	for topic, schema := range map[string]*pubsubpb.SchemaSettings{
+		"json":    {Schema: "projects/acme-data/schemas/order", Encoding: pubsubpb.Encoding_JSON},
+		"binary":  {Schema: "projects/acme-data/schemas/order", Encoding: pubsubpb.Encoding_BINARY},
+		"deleted": {Schema: "_deleted-schema_", Encoding: pubsubpb.Encoding_JSON},
+	} {
+		server.CreateTopic(t, path(topic), nil)
+		server.SetSchema(path(topic), schema)
+	}
+	refused := make(map[string]string)
+	for _, reason := range []string{"SERVICE_DISABLED", "BILLING_DISABLED", "CONSUMER_INVALID", "CONSUMER_SUSPENDED", "SOMETHING_NEW"} {
+		other, _ := served(t)
+		other.RefuseProject(reason)
+		refused[reason] = other.Addr
+	}
 	for name, c := range map[string]struct {
 		addr, topic string
 		kind        connectors.Kind // "": it works
 		says        string
 	}{
-		"works":                {server.Addr, "changes", "", ""},
-		"no topic":             {server.Addr, "nowhere", connectors.NotFound, "gcloud pubsub topics create nowhere --project=acme-data"},
-		"no right":             {server.Addr, "closed", connectors.Forbidden, "--role=roles/pubsub.publisher"},
-		"no right but to look": {server.Addr, "to%20look%20at", connectors.Forbidden, "--role=roles/pubsub.publisher"},
-		"may not look":         {server.Addr, "unseen", "", ""},
-		"by template":          {server.Addr, "{stream}", "", ""},
-		"emulator":             {bare.Addr, "changes", "", ""},
-		"emulator, no topic":   {bare.Addr, "nowhere", connectors.NotFound, "topics create"},
+		"works":                 {server.Addr, "changes", "", ""},
+		"no topic":              {server.Addr, "nowhere", connectors.NotFound, "gcloud pubsub topics create nowhere --project=acme-data"},
+		"no right":              {server.Addr, "closed", connectors.Forbidden, "--role=roles/pubsub.publisher"},
+		"no right but to look":  {server.Addr, "to%20look%20at", connectors.Forbidden, "--role=roles/pubsub.publisher"},
+		"may not look":          {server.Addr, "unseen", "", ""},
+		"by template":           {server.Addr, "{stream}", "", ""},
+		"schema":                {server.Addr, "json", "", ""},
+		"binary schema":         {server.Addr, "binary", connectors.Invalid, "gcloud pubsub topics update binary --project=acme-data --message-encoding=json"},
+		"deleted schema":        {server.Addr, "deleted", connectors.Invalid, "--clear-schema-settings"},
+		"not enabled":           {refused["SERVICE_DISABLED"], "changes", connectors.Forbidden, "gcloud services enable pubsub.googleapis.com --project=acme-data"},
+		"not enabled, template": {refused["SERVICE_DISABLED"], "{stream}", connectors.Forbidden, "gcloud services enable"},
+		"no billing":            {refused["BILLING_DISABLED"], "{stream}", connectors.Forbidden, "billing"},
+		"no project":            {refused["CONSUMER_INVALID"], "{stream}", connectors.Forbidden, "no project acme-data"},
+		"suspended":             {refused["CONSUMER_SUSPENDED"], "{stream}", connectors.Forbidden, "suspended"},
+		"reason of nobody's":    {refused["SOMETHING_NEW"], "changes", connectors.Forbidden, "--role=roles/pubsub.publisher"},
+		"emulator":              {bare.Addr, "changes", "", ""},
+		"emulator, no topic":    {bare.Addr, "nowhere", connectors.NotFound, "topics create"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

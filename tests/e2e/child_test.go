@@ -44,7 +44,7 @@ type role struct {
 	Server bool
 	Dir    string
 	Port   int
-	// Seed decides what limited connectors do.
+	// Seed decides what unruly destinations do.
 	Seed uint64
 }
 
@@ -65,7 +65,7 @@ func play(raw []byte) error {
 	}
 	if r.Worker || r.Receiver {
 		r.Config.AllowNetworks = engine.DevNetworks()
-		registry, _, err := builtin.New(limited(r.Seed), thin())
+		registry, _, err := builtin.New(append(unruly(r.Seed), thin())...)
 		if err != nil {
 			return err
 		}

@@ -12,7 +12,7 @@ import (
 )
 
 // sender delivers webhooks until they are acknowledged, as an app does, and now and then delivers one again. Its objects change
-// many times: key says which, n grows.
+// many times within a while, and then stay as they are: key says which, n grows.
 type sender struct {
 	// flow is held while a webhook is under way; who locks it stops the senders where nothing is.
 	flow sync.RWMutex
@@ -75,7 +75,7 @@ func (s *sender) refusals(status int) int {
 // run sends one webhook after the other; pause bounds the time between two, size the padding in bytes.
 func (s *sender) run(ctx context.Context, rng *rand.Rand, name string, pause time.Duration, size int) {
 	for i := 0; ctx.Err() == nil; i++ {
-		id, key := fmt.Sprintf("%s-%d", name, i), fmt.Sprintf("%s-key-%d", name, rng.IntN(20))
+		id, key := fmt.Sprintf("%s-%d", name, i), fmt.Sprintf("%s-key-%d-%d", name, i/100, rng.IntN(30))
 		body := fmt.Appendf(nil, `{"id":%q,"key":%q,"n":%d,"pad":"%0*d"}`, id, key, i, 50+rng.IntN(size), i)
 		s.flow.RLock()
 		times := 1

@@ -13,6 +13,7 @@ import (
 	"cloud.google.com/go/iam/apiv1/iampb"
 	"cloud.google.com/go/pubsub/v2/apiv1/pubsubpb"
 	"cloud.google.com/go/pubsub/v2/pstest"
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
@@ -73,6 +74,8 @@ type Server struct {
 	mu       sync.Mutex
 	schemas  map[string]func(data []byte) bool
 	denied   map[string]bool
+	settings map[string]*pubsubpb.SchemaSettings
+	reason   string
 	fail     func(*pubsubpb.PublishRequest) error
 	hold     func()
 	requests int
@@ -81,7 +84,7 @@ type Server struct {
 // New starts a server that ends with the test.
 func New(t testing.TB, o Options) *Server {
 	t.Helper()
-	s := &Server{options: o, fake: pstest.NewServer(), schemas: make(map[string]func([]byte) bool), denied: make(map[string]bool)}
+	s := &Server{options: o, fake: pstest.NewServer(), schemas: make(map[string]func([]byte) bool), denied: make(map[string]bool), settings: make(map[string]*pubsubpb.SchemaSettings)}
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -137,6 +140,21 @@ func (s *Server) Deny(topic string, rights ...string) {
 	}
 }
 
+// SetSchema has a topic say that it has a schema.
+func (s *Server) SetSchema(topic string, settings *pubsubpb.SchemaSettings) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.settings[topic] = settings
+}
+
+// RefuseProject has every call answered as for a project that may not be used, for a reason of
+// https://github.com/googleapis/googleapis/blob/master/google/api/error_reason.proto.
+func (s *Server) RefuseProject(reason string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.reason = reason
+}
+
 // Fail asks f about each Publish: its error is the answer, nil lets the request pass. f is called by one request at a time.
 func (s *Server) Fail(f func(*pubsubpb.PublishRequest) error) {
 	s.mu.Lock()
@@ -183,6 +201,16 @@ func (s *Server) intercept(ctx context.Context, req any, _ *grpc.UnaryServerInfo
 	if m, ok := req.(proto.Message); ok && unknown(m.ProtoReflect()) {
 		return nil, status.Error(codes.InvalidArgument, "a field is not known")
 	}
+	s.mu.Lock()
+	reason := s.reason
+	s.mu.Unlock()
+	if reason != "" {
+		refused, err := status.New(codes.PermissionDenied, "The project may not be used.").WithDetails(&errdetails.ErrorInfo{Reason: reason, Domain: "googleapis.com"})
+		if err != nil {
+			return nil, err
+		}
+		return nil, refused.Err()
+	}
 	switch r := req.(type) {
 	case *pubsubpb.PublishRequest:
 		s.mu.Lock()
@@ -198,6 +226,17 @@ func (s *Server) intercept(ctx context.Context, req any, _ *grpc.UnaryServerInfo
 		if s.isDenied(r.Topic, Get) {
 			return nil, status.Error(codes.PermissionDenied, "User not authorized to perform this action.")
 		}
+		answer, err := handle(ctx, req)
+		if topic, ok := answer.(*pubsubpb.Topic); ok && err == nil {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			if settings := s.settings[r.Topic]; settings != nil {
+				topic = proto.Clone(topic).(*pubsubpb.Topic)
+				topic.SchemaSettings = settings
+			}
+			return topic, nil
+		}
+		return answer, err
 	}
 	return handle(ctx, req)
 }
