@@ -126,6 +126,27 @@ func TestTooLargeSplits(t *testing.T) {
 	}
 }
 
+// A record that is left of an attempt that was too large may fit by itself: it is tried alone before it goes to quarantine.
+func TestLastOfTooLargeIsTriedAlone(t *testing.T) {
+	t.Parallel()
+	for generation, quarantined := range map[int]int64{lastAlone - 1: 1, lastAlone: 0} {
+		w := newWorld(t)
+		w.partly = func(in activities.WriteInput) (activities.WriteOutput, bool) {
+			n := in.Next - in.First
+			if n < 2 || in.Spill != "" {
+				return activities.WriteOutput{}, false
+			}
+			return activities.WriteOutput{Next: in.Next - 1, Delivered: n - 1, Failure: &activities.Failure{Kind: connectors.TooLarge, Message: "too much"}}, true
+		}
+		in := input(realtimePlan())
+		in.Generation = generation
+		s := w.drive(in, time.Hour, event{time.Second, signal(arrivalOf(1, 1, 5))})
+		if s.Delivered != 5-quarantined || s.Quarantined != quarantined {
+			t.Errorf("generation %d: delivered %d, quarantined %d: want %d in quarantine", generation, s.Delivered, s.Quarantined, quarantined)
+		}
+	}
+}
+
 func TestUninstallEndsWhateverIsDown(t *testing.T) {
 	t.Parallel()
 	for _, down := range []string{"", activities.EndName, activities.UnsubscribeName, "destination", "all"} {

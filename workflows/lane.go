@@ -253,7 +253,7 @@ func (r *run) writesLocally(l *Lane, in activities.WriteInput) bool {
 
 // wrote books what an attempt settled, and what its failure, by kind, asks for (I9).
 func (r *run) wrote(l *Lane, out activities.WriteOutput) {
-	b := l.Batch
+	b, first := l.Batch, l.Next
 	l.Slow = out.Took > slowTime
 	l.Delivered += out.Delivered
 	l.Bytes += out.Bytes
@@ -292,18 +292,21 @@ func (r *run) wrote(l *Lane, out activities.WriteOutput) {
 	case out.Failure == nil:
 		l.Trouble = Trouble{}
 	case out.Failure.Kind == connectors.TooLarge && l.Batch != nil:
-		r.split(l, out.Failure)
+		r.split(l, first, out.Failure)
 	default:
 		r.fail(&l.Trouble, out.Failure)
 	}
 }
 
-// split comes again with half; what is too large by itself goes to quarantine.
-func (r *run) split(l *Lane, f *activities.Failure) {
+// split comes again with half; what is too large by itself goes to quarantine. The attempt began with the ordinal first: what it has left of
+// several was not by itself.
+func (r *run) split(l *Lane, first int64, f *activities.Failure) {
 	b := l.Batch
 	n := b.Next - l.Next
 	if n <= 1 {
-		b.Spill = f
+		if l.Next == first || r.in.Generation < lastAlone {
+			b.Spill = f
+		}
 		return
 	}
 	b.Next = l.Next + n/2

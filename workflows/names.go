@@ -35,9 +35,10 @@ var (
 // Generation is the newest way of working. A run keeps the generation that it began with, and the next one has that of the code
 // that it is continued by. So a change that every run meets costs no history of its own, where workflow.GetVersion would record
 // it in each of them.
-const Generation = localWrites
+const Generation = lastAlone
 
 // Each generation differs from the one before by what its name says; 0 is the first.
 const (
 	localWrites = 1 // small batches are written by local activities
+	lastAlone   = 2 // what is left of a batch that is too large is tried alone before it counts as too large by itself
 )
