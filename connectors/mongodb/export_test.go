@@ -7,10 +7,20 @@ import (
 	"tributary/connectors/table"
 )
 
-// Document is what a record becomes.
+// Document is what a batch's first record becomes.
 func Document(b connectors.Batch, s Settings) bson.Raw {
+	b.Records = b.Records[:1]
+	return Documents(b, s)[0]
+}
+
+// Documents are what a batch's records become.
+func Documents(b connectors.Batch, s Settings) []bson.Raw {
 	d := &destination{raw: s.Raw, encoder: encoder{decimals: s.Decimals != "text", dates: parsePaths(s.Dates)}}
-	return d.document(&b, 0).insert()
+	all := make([]bson.Raw, len(b.Records))
+	for i := range b.Records {
+		all[i] = d.document(&b, i).insert()
+	}
+	return all
 }
 
 // CollectionName is the name of the collection for a stream.

@@ -32,10 +32,13 @@ var destinations = []written{
 	{"write_snowflake", "Snowflake's stand-in, append", "snowflake", "^(floor|append)$", "floor", "append", 4},
 	{"write_redshift", "Redshift's stand-in, append", "redshift", "^(floor|append)$", "floor", "append", 2},
 	{"write_s3", "S3's stand-in, gzip", "object", "^(floor|#00)$", "floor", "#00", 4},
+	{"write_gcs", "Cloud Storage's stand-in, gzip", "object", "^gcs$", "gcs/floor", "gcs/destination", 4},
+	{"write_mongodb", "MongoDB's stand-in, append", "mongodb", "^(floor|append)$", "floor", "append", 4},
 	{"write_kafka", "Kafka's stand-in", "kafka", "^(floor|destination)$", "floor", "destination", 8},
 	{"write_pubsub", "Pub/Sub's stand-in", "pubsub", "^unordered$", "unordered/floor", "unordered/destination", 8},
 	{"write_eventbridge", "EventBridge's stand-in", "eventbridge", "^(floor|destination)$", "floor", "destination", 4},
 	{"write_http", "HTTP, a request a record", "httpapi", "^(floor|destination)$", "floor", "destination", 10},
+	{"write_datastream", "Data Stream, a signed request a record", "datastream", "^(floor|destination)$", "floor", "destination", 4},
 }
 
 // writes measures Write of each destination beside a load by hand.
