@@ -2,13 +2,19 @@ package mongodb_test
 
 import (
 	"bytes"
+	"encoding/json"
+	"errors"
 	"fmt"
+	"log/slog"
+	"net"
+	"strings"
 	"testing"
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 
 	"tributary/connectors"
+	"tributary/connectors/mongodb"
 )
 
 // batch makes a batch of n records of a stream.
@@ -30,4 +36,40 @@ func extended(t testing.TB, doc bson.Raw) string {
 		t.Fatal(err)
 	}
 	return string(bytes.TrimSpace(out))
+}
+
+// loopback is where the test's servers are.
+var loopback = connectors.Env{Networks: []*net.IPNet{{IP: net.IPv4(127, 0, 0, 0), Mask: net.CIDRMask(8, 32)}}}
+
+func raw(t testing.TB, v any) json.RawMessage {
+	t.Helper()
+	b, err := json.Marshal(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+func open(t testing.TB, def connectors.Definition, c mongodb.Connection, s mongodb.Settings, mode connectors.Mode) connectors.Destination {
+	t.Helper()
+	env := loopback
+	env.Log = slog.Default()
+	d, err := def.OpenDestination(connectors.Config{Settings: raw(t, s), Connection: raw(t, c), Mode: mode, Env: env})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+func wantError(t *testing.T, err error, kind connectors.Kind, parts ...string) {
+	t.Helper()
+	var e *connectors.Error
+	if !errors.As(err, &e) || e.Kind != kind {
+		t.Fatalf("got %v, want an error of kind %s", err, kind)
+	}
+	for _, part := range parts {
+		if !strings.Contains(e.Error(), part) {
+			t.Fatalf("%q does not say %q", e.Error(), part)
+		}
+	}
 }

@@ -60,7 +60,7 @@ func stored(b *testing.B, server *mongodbtest.Server, records int) {
 }
 
 func benchDestination(b *testing.B, mode connectors.Mode) {
-	server := mongodbtest.New(b)
+	server := mongodbtest.New(b, nil)
 	connection, err := json.Marshal(mongodb.Connection{Host: server.Addr, TLS: "off", Database: "crm"})
 	if err != nil {
 		b.Fatal(err)
@@ -80,7 +80,7 @@ func benchDestination(b *testing.B, mode connectors.Mode) {
 }
 
 func benchFloor(b *testing.B) {
-	server := mongodbtest.New(b)
+	server := mongodbtest.New(b, nil)
 	journal := true
 	client, err := mongo.Connect(options.Client().SetHosts([]string{server.Addr}).SetWriteConcern(&writeconcern.WriteConcern{W: writeconcern.WCMajority, Journal: &journal}))
 	if err != nil {

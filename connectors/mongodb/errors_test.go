@@ -5,7 +5,6 @@ package mongodb_test
 import (
 	"bytes"
 	"errors"
-	"strings"
 	"sync"
 	"testing"
 
@@ -14,39 +13,6 @@ import (
 	"tributary/connectors"
 	"tributary/connectors/mongodb"
 )
-
-// Every code that the connector knows is an error of its kind, and no message of the server is repeated. Codes: https://www.mongodb.com/docs/manual/reference/error-codes/
-func TestCodes(t *testing.T) {
-	t.Parallel()
-	const canary = "canary-7f3a"
-	p := newPlace(t)
-	if p.live {
-		return // only a relay answers what it is told
-	}
-	d := p.opened(t, connectors.Append)
-	write(t, d, batch(connectors.Append, 0, 1))
-	commands, documents := mongodb.Codes()
-	for code, kind := range commands {
-		p.relay.answers(func(command string, _ []byte) bson.D {
-			if command == "insert" {
-				return refusing(code, "", canary)
-			}
-			return nil
-		})
-		_, err := d.Write(t.Context(), batch(connectors.Append, 1, 1))
-		wantError(t, err, kind)
-		if strings.Contains(err.Error(), canary) {
-			t.Errorf("code %d: the error repeats the server: %v", code, err)
-		}
-	}
-	for _, code := range append(documents, 11000) {
-		p.relay.answers(refusesDocuments(code, "email_1", canary))
-		r, err := d.Write(t.Context(), batch(connectors.Append, 1, 1))
-		if err != nil || r.Outcomes[0] != connectors.Rejected || strings.Contains(r.Reasons[0], canary) {
-			t.Errorf("code %d: %v, %v, want it rejected", code, r, err)
-		}
-	}
-}
 
 // Of many that connect at once with a password that is not accepted, each is told so: also those who only find the pool emptied by another's refusal.
 func TestWrongPasswordAtOnce(t *testing.T) {

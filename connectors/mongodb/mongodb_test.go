@@ -4,11 +4,7 @@ package mongodb_test
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
-	"log/slog"
-	"net"
 	"strings"
 	"testing"
 
@@ -22,18 +18,6 @@ import (
 	"tributary/connectors/connectortest"
 	"tributary/connectors/mongodb"
 )
-
-// loopback is where the test's servers are.
-var loopback = connectors.Env{Networks: []*net.IPNet{{IP: net.IPv4(127, 0, 0, 0), Mask: net.CIDRMask(8, 32)}}}
-
-func raw(t testing.TB, v any) json.RawMessage {
-	t.Helper()
-	b, err := json.Marshal(v)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return b
-}
 
 // connection leads through the relay, or to the real server.
 func (p *place) connection() mongodb.Connection {
@@ -49,17 +33,6 @@ func (p *place) settings() mongodb.Settings {
 		return mongodb.Settings{Raw: true}
 	}
 	return mongodb.Settings{Raw: true, Decimals: "text"}
-}
-
-func open(t testing.TB, def connectors.Definition, c mongodb.Connection, s mongodb.Settings, mode connectors.Mode) connectors.Destination {
-	t.Helper()
-	env := loopback
-	env.Log = slog.Default()
-	d, err := def.OpenDestination(connectors.Config{Settings: raw(t, s), Connection: raw(t, c), Mode: mode, Env: env})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return d
 }
 
 // opened is open with a Close at the end of the test.
@@ -225,19 +198,6 @@ func write(t testing.TB, d connectors.Destination, b connectors.Batch) {
 	for i, o := range r.Outcomes {
 		if o != connectors.Durable {
 			t.Fatalf("record %d: outcome %d, %s", i, o, r.Reasons[i])
-		}
-	}
-}
-
-func wantError(t *testing.T, err error, kind connectors.Kind, parts ...string) {
-	t.Helper()
-	var e *connectors.Error
-	if !errors.As(err, &e) || e.Kind != kind {
-		t.Fatalf("got %v, want an error of kind %s", err, kind)
-	}
-	for _, part := range parts {
-		if !strings.Contains(e.Error(), part) {
-			t.Fatalf("%q does not say %q", e.Error(), part)
 		}
 	}
 }

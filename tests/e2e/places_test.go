@@ -180,7 +180,7 @@ func bigqueryPlace(t *testing.T) place {
 
 func mongodbPlace(t *testing.T) place {
 	const database = "crm"
-	server := mongodbtest.New(t)
+	server := mongodbtest.New(t, nil)
 	return place{name: "mongodb", connector: "mongodb", settings: map[string]any{"raw": true}, table: "collection",
 		connection: mongodb.Connection{Host: server.Addr, TLS: "off", Database: database},
 		arrived: func(_ *testing.T, table string) tally {

@@ -27,9 +27,9 @@ func identity(v bson.RawValue) string { return string(v.Type) + string(v.Value) 
 func unfit(d bson.Raw) *failure {
 	switch {
 	case len(d) > maxDocument:
-		return fail(10334, "BSONObjectTooLarge", "object to insert too large. size in bytes: %d, max size: %d", len(d), maxDocument)
+		return fail(10334, "object to insert too large. size in bytes: %d, max size: %d", len(d), maxDocument)
 	case depth(d) > maxDepth:
-		return fail(15, "Overflow", "BSONObj exceeded maximum nested object depth: %d", maxDepth)
+		return fail(15, "BSONObj exceeded maximum nested object depth: %d", maxDepth)
 	}
 	return nil
 }
@@ -54,11 +54,11 @@ func (c *collection) insert(d bson.Raw) *failure {
 	}
 	id := d.Lookup("_id")
 	if id.IsZero() || id.Type == bson.TypeArray {
-		return fail(2, "BadValue", "a document has an _id, which is no array") // drivers add the one that lacks
+		return fail(2, "a document has an _id, which is no array") // drivers add the one that lacks
 	}
 	if _, taken := c.byID[identity(id)]; taken {
 		// https://www.mongodb.com/docs/manual/core/index-unique/, with what the answer says since version 4.2
-		failed := fail(11000, "DuplicateKey", "E11000 duplicate key error collection: %s.%s index: _id_ dup key: { _id: %s }", c.database, c.name, id)
+		failed := fail(11000, "E11000 duplicate key error collection: %s.%s index: _id_ dup key: { _id: %s }", c.database, c.name, id)
 		failed.more = bson.D{{Key: "keyPattern", Value: bson.D{{Key: "_id", Value: int32(1)}}}, {Key: "keyValue", Value: bson.D{{Key: "_id", Value: id}}}}
 		return failed
 	}
@@ -120,7 +120,7 @@ func project(d bson.Raw, fields []bson.RawElement) (bson.Raw, *failure) {
 	kept := []string{"_id"}
 	for _, f := range fields {
 		if n, ok := f.Value().AsInt64OK(); !ok || n != 1 || strings.ContainsAny(f.Key(), ".$") {
-			return nil, fail(238, "NotImplemented", "projection of %s", f.Key())
+			return nil, fail(238, "projection of %s", f.Key())
 		}
 		kept = append(kept, f.Key())
 	}
@@ -145,13 +145,13 @@ func (c *collection) update(u bson.Raw) (matched, changed bool, failed *failure)
 	}
 	for _, flag := range []string{"multi", "upsert"} {
 		if on, _ := u.Lookup(flag).BooleanOK(); on {
-			return false, false, fail(238, "NotImplemented", "update with %s", flag)
+			return false, false, fail(238, "update with %s", flag)
 		}
 	}
 	q, filtered := u.Lookup("q").DocumentOK()
 	operators, changes := u.Lookup("u").DocumentOK()
 	if !filtered || !changes {
-		return false, false, fail(14, "TypeMismatch", "BSON field 'update.updates.q' or 'u' is the wrong type")
+		return false, false, fail(14, "BSON field 'update.updates.q' or 'u' is the wrong type")
 	}
 	for _, i := range c.candidates(q) {
 		ok, failed := matches(c.list[i], q)

@@ -1,7 +1,6 @@
 package mongodbtest
 
 import (
-	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -42,17 +41,6 @@ func (c *command) validate() error {
 	return nil
 }
 
-// failure is an error of https://www.mongodb.com/docs/manual/reference/error-codes/
-type failure struct {
-	code          int32
-	name, message string
-	more          bson.D
-}
-
-func fail(code int32, name, format string, args ...any) *failure {
-	return &failure{code: code, name: name, message: fmt.Sprintf(format, args...)}
-}
-
 // everywhere are fields that every command may have.
 // https://www.mongodb.com/docs/manual/reference/command/
 var everywhere = []string{"$db", "lsid", "maxTimeMS", "comment", "$readPreference", "apiVersion", "apiStrict", "apiDeprecationErrors"}
@@ -79,14 +67,22 @@ func (s *Server) run(c *command) bson.D {
 	if strings.EqualFold(c.name, "isMaster") { // what hello was called before
 		c.name = "hello"
 	}
+	if answer, told := s.refused(c); told {
+		return answer
+	}
+	return s.carryOut(c)
+}
+
+// carryOut does what a command asks for.
+func (s *Server) carryOut(c *command) bson.D {
 	known, ok := commands[c.name]
 	var failed *failure
 	var out bson.D
 	switch {
 	case !ok || c.legacy && c.name != "hello":
-		failed = fail(59, "CommandNotFound", "no such command: '%s'", c.name)
+		failed = fail(59, "no such command: '%s'", c.name)
 	case c.database == "" && !c.legacy:
-		failed = fail(40571, "Location40571", "OP_MSG requests require a $db argument")
+		failed = fail(40571, "OP_MSG requests require a $db argument")
 	default:
 		if failed = c.refuse(known.fields); failed == nil {
 			s.mu.Lock()
@@ -95,7 +91,7 @@ func (s *Server) run(c *command) bson.D {
 		}
 	}
 	if failed != nil {
-		return append(bson.D{{Key: "ok", Value: 0.0}, {Key: "errmsg", Value: failed.message}, {Key: "code", Value: failed.code}, {Key: "codeName", Value: failed.name}}, failed.more...)
+		return s.failed(failed)
 	}
 	return append(out, bson.E{Key: "ok", Value: 1.0})
 }
@@ -109,12 +105,12 @@ func (c *command) refuse(fields []string) *failure {
 	elements, _ := c.body.Elements()
 	for _, e := range elements[1:] {
 		if key := e.Key(); !slices.Contains(fields, key) && !slices.Contains(everywhere, key) {
-			return fail(40415, "Location40415", "BSON field '%s.%s' is an unknown field.", c.name, key)
+			return fail(40415, "BSON field '%s.%s' is an unknown field.", c.name, key)
 		}
 	}
 	for key := range c.lists {
 		if !slices.Contains(fields, key) {
-			return fail(40415, "Location40415", "BSON field '%s.%s' is an unknown field.", c.name, key)
+			return fail(40415, "BSON field '%s.%s' is an unknown field.", c.name, key)
 		}
 	}
 	// https://www.mongodb.com/docs/manual/reference/write-concern/: a standalone confirms alone what a majority would.
@@ -131,7 +127,7 @@ func known(what string, d bson.Raw, fields ...string) *failure {
 	elements, _ := d.Elements()
 	for _, e := range elements {
 		if !slices.Contains(fields, e.Key()) {
-			return fail(40415, "Location40415", "BSON field '%s.%s' is an unknown field.", what, e.Key())
+			return fail(40415, "BSON field '%s.%s' is an unknown field.", what, e.Key())
 		}
 	}
 	return nil
@@ -145,13 +141,13 @@ func (c *command) list(field string) ([]bson.Raw, *failure) {
 	array, ok := c.body.Lookup(field).ArrayOK()
 	values, err := array.Values()
 	if !ok || err != nil {
-		return nil, fail(14, "TypeMismatch", "BSON field '%s.%s' is the wrong type", c.name, field)
+		return nil, fail(14, "BSON field '%s.%s' is the wrong type", c.name, field)
 	}
 	var list []bson.Raw
 	for _, v := range values {
 		d, ok := v.DocumentOK()
 		if !ok {
-			return nil, fail(14, "TypeMismatch", "BSON field '%s.%s' is the wrong type", c.name, field)
+			return nil, fail(14, "BSON field '%s.%s' is the wrong type", c.name, field)
 		}
 		list = append(list, d)
 	}
@@ -162,7 +158,7 @@ func (c *command) list(field string) ([]bson.Raw, *failure) {
 func (s *Server) on(c *command, field string, make bool) (*collection, *failure) {
 	name, ok := c.body.Lookup(field).StringValueOK()
 	if !ok || name == "" || strings.ContainsAny(name, "$\x00") {
-		return nil, fail(73, "InvalidNamespace", "Invalid collection name: %q", name)
+		return nil, fail(73, "Invalid collection name: %q", name)
 	}
 	full := c.database + "." + name
 	if s.collections[full] == nil && make {
@@ -197,7 +193,7 @@ func (s *Server) createIndexes(c *command) (bson.D, *failure) {
 		}
 		name, ok := index.Lookup("name").StringValueOK()
 		if _, keyed := index.Lookup("key").DocumentOK(); !ok || !keyed {
-			return nil, fail(9, "FailedToParse", "An index has a key and a name")
+			return nil, fail(9, "An index has a key and a name")
 		}
 		on.indexes[name] = true
 	}
@@ -211,7 +207,7 @@ func (c *command) writes(field string) (list []bson.Raw, ordered bool, failed *f
 		return nil, false, failed
 	}
 	if len(list) == 0 || len(list) > maxWrites {
-		return nil, false, fail(16, "InvalidLength", "Write batch sizes must be between 1 and %d. Got %d operations.", maxWrites, len(list))
+		return nil, false, fail(16, "Write batch sizes must be between 1 and %d. Got %d operations.", maxWrites, len(list))
 	}
 	ordered, ok := c.body.Lookup("ordered").BooleanOK()
 	return list, ordered || !ok, nil
@@ -223,10 +219,6 @@ func written(out bson.D, errs bson.A) bson.D {
 		out = append(out, bson.E{Key: "writeErrors", Value: errs})
 	}
 	return out
-}
-
-func (f *failure) of(index int) bson.D {
-	return append(bson.D{{Key: "index", Value: int32(index)}, {Key: "code", Value: f.code}, {Key: "errmsg", Value: f.message}}, f.more...)
 }
 
 func (s *Server) insert(c *command) (bson.D, *failure) {
@@ -241,7 +233,7 @@ func (s *Server) insert(c *command) (bson.D, *failure) {
 	n, errs := int32(0), bson.A{}
 	for i, d := range list {
 		if failed := on.insert(d); failed != nil {
-			if errs = append(errs, failed.of(i)); ordered {
+			if errs = append(errs, s.against(i, failed)); ordered {
 				break
 			}
 			continue
@@ -265,7 +257,7 @@ func (s *Server) update(c *command) (bson.D, *failure) {
 	for i, u := range list {
 		matched, changed, failed := on.update(u)
 		if failed != nil {
-			if errs = append(errs, failed.of(i)); ordered {
+			if errs = append(errs, s.against(i, failed)); ordered {
 				break
 			}
 			continue
@@ -310,7 +302,7 @@ func (s *Server) getMore(c *command) (bson.D, *failure) {
 	id, _ := c.body.Lookup("getMore").Int64OK()
 	open := s.cursors[id]
 	if open == nil {
-		return nil, fail(43, "CursorNotFound", "cursor id %d not found", id)
+		return nil, fail(43, "cursor id %d not found", id)
 	}
 	delete(s.cursors, id)
 	return s.batch(open, c, "nextBatch", maxWrites), nil
@@ -339,7 +331,7 @@ func (s *Server) killCursors(c *command) (bson.D, *failure) {
 	array, ok := c.body.Lookup("cursors").ArrayOK()
 	ids, err := array.Values()
 	if !ok || err != nil {
-		return nil, fail(14, "TypeMismatch", "BSON field 'killCursors.cursors' is the wrong type")
+		return nil, fail(14, "BSON field 'killCursors.cursors' is the wrong type")
 	}
 	killed := bson.A{}
 	for _, v := range ids {

@@ -59,7 +59,7 @@ func TestDestination(t *testing.T) {
 		},
 		Canary: "no secret is there",
 		New: func(t *testing.T) connectortest.DestinationPlace {
-			server := mongodbtest.New(t)
+			server := mongodbtest.New(t, nil)
 			proxy := toxiproxy.NewProxy(toxiproxy.NewServer(toxiproxy.NewMetricsContainer(prometheus.NewRegistry()), zerolog.Nop()), t.Name(), "127.0.0.1:0", server.Addr)
 			if err := proxy.Start(); err != nil {
 				t.Fatal(err)
@@ -106,7 +106,7 @@ func rows(t *testing.T, server *mongodbtest.Server) (rows []connectortest.Row) {
 // What MongoDB refuses is refused, and so is what the stand-in does not do, with MongoDB's own codes.
 func TestRefusals(t *testing.T) {
 	t.Parallel()
-	server := mongodbtest.New(t)
+	server := mongodbtest.New(t, nil)
 	client, err := mongo.Connect(options.Client().SetHosts([]string{server.Addr}))
 	if err != nil {
 		t.Fatal(err)
@@ -187,7 +187,7 @@ func TestRefusals(t *testing.T) {
 // Documents beyond the first batch are had by getMore.
 func TestCursors(t *testing.T) {
 	t.Parallel()
-	server := mongodbtest.New(t)
+	server := mongodbtest.New(t, nil)
 	client, err := mongo.Connect(options.Client().SetHosts([]string{server.Addr}))
 	if err != nil {
 		t.Fatal(err)

@@ -20,9 +20,9 @@ func matches(d, filter bson.Raw) (all bool, failed *failure) {
 		case key == "$or":
 			ok, failed = matchesAny(d, e.Value())
 		case strings.HasPrefix(key, "$"):
-			failed = fail(2, "BadValue", "unknown top level operator: %s", key)
+			failed = fail(2, "unknown top level operator: %s", key)
 		case strings.Contains(key, "."):
-			failed = fail(238, "NotImplemented", "a path in a filter: %s", key)
+			failed = fail(238, "a path in a filter: %s", key)
 		default:
 			ok, failed = satisfies(d.Lookup(key), e.Value())
 		}
@@ -38,12 +38,12 @@ func matchesAny(d bson.Raw, list bson.RawValue) (found bool, failed *failure) {
 	array, ok := list.ArrayOK()
 	values, err := array.Values()
 	if !ok || err != nil || len(values) == 0 {
-		return false, fail(2, "BadValue", "$or must be a nonempty array")
+		return false, fail(2, "$or must be a nonempty array")
 	}
 	for _, v := range values {
 		filter, ok := v.DocumentOK()
 		if !ok {
-			return false, fail(2, "BadValue", "$or entries need to be full objects")
+			return false, fail(2, "$or entries need to be full objects")
 		}
 		ok, failed := matches(d, filter)
 		if failed != nil {
@@ -77,7 +77,7 @@ func satisfies(v, condition bson.RawValue) (all bool, failed *failure) {
 		case "$in":
 			array, isArray := operand.ArrayOK()
 			if !isArray {
-				return false, fail(2, "BadValue", "$in needs an array")
+				return false, fail(2, "$in needs an array")
 			}
 			values, _ := array.Values()
 			ok = slices.ContainsFunc(values, func(one bson.RawValue) bool { return isEqual(v, one) })
@@ -85,7 +85,7 @@ func satisfies(v, condition bson.RawValue) (all bool, failed *failure) {
 			ok, failed = satisfies(v, operand)
 			ok = !ok
 		default:
-			failed = fail(2, "BadValue", "unknown operator: %s", e.Key())
+			failed = fail(2, "unknown operator: %s", e.Key())
 		}
 		if failed != nil {
 			return false, failed
@@ -141,7 +141,7 @@ func apply(d, operators bson.Raw) (bson.Raw, *failure) {
 	for _, operator := range list {
 		changes, ok := operator.Value().DocumentOK()
 		if !ok || !slices.Contains([]string{"$set", "$max", "$unset"}, operator.Key()) {
-			return nil, fail(9, "FailedToParse", "Unknown modifier: %s", operator.Key())
+			return nil, fail(9, "Unknown modifier: %s", operator.Key())
 		}
 		elements, _ := changes.Elements()
 		for _, change := range elements {
@@ -149,11 +149,11 @@ func apply(d, operators bson.Raw) (bson.Raw, *failure) {
 			at := slices.IndexFunc(fields, func(e bson.RawElement) bool { return e.Key() == key })
 			switch {
 			case touched[key]:
-				return nil, fail(40, "ConflictingUpdateOperators", "Updating the path '%s' would create a conflict at '%s'", key, key)
+				return nil, fail(40, "Updating the path '%s' would create a conflict at '%s'", key, key)
 			case key == "" || strings.Contains(key, ".") || strings.HasPrefix(key, "$"):
-				return nil, fail(238, "NotImplemented", "an update of the path '%s'", key)
+				return nil, fail(238, "an update of the path '%s'", key)
 			case key == "_id":
-				return nil, fail(66, "ImmutableField", "Performing an update on the path '_id' would modify the immutable field '_id'")
+				return nil, fail(66, "Performing an update on the path '_id' would modify the immutable field '_id'")
 			case operator.Key() == "$unset":
 				if at >= 0 {
 					fields = slices.Delete(slices.Clone(fields), at, at+1)
@@ -163,7 +163,7 @@ func apply(d, operators bson.Raw) (bson.Raw, *failure) {
 			default:
 				if order, alike := compare(change.Value(), fields[at].Value()); operator.Key() == "$max" {
 					if !alike {
-						return nil, fail(238, "NotImplemented", "$max of values that are not alike")
+						return nil, fail(238, "$max of values that are not alike")
 					}
 					if order <= 0 {
 						break
@@ -179,7 +179,7 @@ func apply(d, operators bson.Raw) (bson.Raw, *failure) {
 	slices.SortStableFunc(added, func(a, b bson.RawElement) int { return cmp.Compare(a.Key(), b.Key()) })
 	next := assemble(append(fields, added...))
 	if err := bsoncore.Document(next).Validate(); err != nil {
-		return nil, fail(22, "InvalidBSON", "the update makes no document")
+		return nil, fail(22, "the update makes no document")
 	}
 	return next, nil
 }

@@ -15,28 +15,33 @@ import (
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/x/bsonx/bsoncore"
 	"go.mongodb.org/mongo-driver/v2/x/mongo/driver/wiremessage"
+
+	"tributary/connectors/connectortest/documented"
 )
 
 // Server is a running server. Addr is its host:port.
 type Server struct {
 	Addr string
 
+	returned *documented.Errors
+
 	mu          sync.Mutex
 	collections map[string]*collection // by database and name with a dot between
 	cursors     map[int64]*cursor
 	clients     map[net.Conn]bool
+	refusals    map[string]refusal // by command
 	lastCursor  int64
 	closed      bool
 }
 
-// New starts a server that ends with the test.
-func New(t testing.TB) *Server {
+// New starts a server that ends with the test. It counts the errors that it returns; nil counts nothing.
+func New(t testing.TB, returned *documented.Errors) *Server {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &Server{Addr: l.Addr().String(), collections: make(map[string]*collection), cursors: make(map[int64]*cursor), clients: make(map[net.Conn]bool)}
+	s := &Server{Addr: l.Addr().String(), collections: make(map[string]*collection), cursors: make(map[int64]*cursor), clients: make(map[net.Conn]bool), refusals: make(map[string]refusal), returned: returned}
 	var serving sync.WaitGroup
 	serving.Go(func() {
 		for {
