@@ -247,6 +247,14 @@ func TestErrors(t *testing.T) {
 		"slow down":      {redshifttest.Failure{Code: "XX000", Message: "S3ServiceException:Please reduce your request rate.,Status 503,Error SlowDown,Rid x"}, []string{"COPY"}, connectors.RateLimited, "SlowDown"},
 		"S3 failed":      {redshifttest.Failure{Code: "XX000", Message: "S3ServiceException:We encountered an internal error.,Status 500,Error InternalError,Rid x"}, []string{"COPY"}, connectors.Unavailable, "InternalError"},
 		"feature":        {redshifttest.Failure{Code: "0A000", Message: "canary- is not supported"}, []string{"UPDATE"}, connectors.Invalid, "0A000"},
+		"no schema":      {redshifttest.Failure{Code: "3F000", Message: "schema does not exist"}, []string{"UPDATE"}, connectors.NotFound, "3F000"},
+		"syntax":         {redshifttest.Failure{Code: "42601", Message: "syntax error"}, []string{"UPDATE"}, connectors.Invalid, "42601"},
+		"no column":      {redshifttest.Failure{Code: "42703", Message: "column does not exist"}, []string{"UPDATE"}, connectors.Invalid, "42703"},
+		"no type":        {redshifttest.Failure{Code: "42704", Message: "type does not exist"}, []string{"CREATE TEMP"}, connectors.Invalid, "42704"},
+		"no function":    {redshifttest.Failure{Code: "42883", Message: "function does not exist"}, []string{"UPDATE"}, connectors.Invalid, "42883"},
+		"table gone":     {redshifttest.Failure{Code: "42P01", Message: "relation does not exist"}, []string{"UPDATE"}, connectors.Unavailable, "42P01"},
+		"connections":    {redshifttest.Failure{Code: "53300", Message: "too many connections"}, []string{"LOCK"}, connectors.Unavailable, "no more connections"},
+		"too large":      {redshifttest.Failure{Code: "54000", Message: "statement is too large"}, []string{"LOCK"}, connectors.Invalid, "54000"},
 		"nobody knows":   {redshifttest.Failure{Code: "XX000", Message: "Assert canary-"}, []string{"COPY", "UPDATE", "COMMIT"}, connectors.Unknown, "XX000"},
 	} {
 		for _, on := range test.on {

@@ -168,6 +168,12 @@ func TestIAMRefusals(t *testing.T) {
 		"a wrong secret, workgroup": {func(_ *redshifttest.Server, c *redshift.Connection) {
 			c.Workgroup, c.SecretAccessKey = redshifttest.Workgroup, canary+"x"
 		}, connectors.Unauthorized, []string{"InvalidSignatureException"}},
+		"a key of nobody's, workgroup": {func(_ *redshifttest.Server, c *redshift.Connection) {
+			c.Workgroup, c.AccessKeyID = redshifttest.Workgroup, "AKIANOBODY"
+		}, connectors.Unauthorized, []string{"UnrecognizedClientException"}},
+		"a wrong secret, cluster": {func(_ *redshifttest.Server, c *redshift.Connection) {
+			c.Cluster, c.SecretAccessKey = redshifttest.Cluster, canary+"x"
+		}, connectors.Unauthorized, []string{"SignatureDoesNotMatch"}},
 		"a role that can't be assumed": {func(_ *redshifttest.Server, c *redshift.Connection) {
 			c.Cluster, c.RoleARN = redshifttest.Cluster, "arn:aws:iam::123456789012:role/tributary"
 		}, connectors.Unauthorized, []string{"trust policy"}},

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -22,6 +23,7 @@ import (
 	"tributary/connectors"
 	"tributary/connectors/amazon"
 	"tributary/connectors/connectortest"
+	"tributary/connectors/connectortest/documented"
 	"tributary/connectors/redshift"
 	"tributary/connectors/redshift/redshifttest"
 )
@@ -36,7 +38,14 @@ const (
 // loopback is where the test's servers are.
 var loopback = connectors.Env{Networks: []*net.IPNet{{IP: net.IPv4(127, 0, 0, 0), Mask: net.CIDRMask(8, 32)}}}
 
-func serve(t testing.TB) *redshifttest.Server { return redshifttest.New(t, keyID, secret, password) }
+// returned counts the errors that the stand-ins of this package return. Once all tests have run, none that is documented may be left.
+var returned = redshifttest.Documented()
+
+func TestMain(m *testing.M) { os.Exit(documented.Run(m, returned)) }
+
+func serve(t testing.TB) *redshifttest.Server {
+	return redshifttest.New(t, keyID, secret, password, returned)
+}
 
 // connection leads to a server.
 func connection(t testing.TB, s *redshifttest.Server) redshift.Connection {

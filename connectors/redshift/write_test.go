@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -182,7 +183,7 @@ func TestFilesAreSplit(t *testing.T) {
 func TestRowsRefusedByALoad(t *testing.T) {
 	t.Parallel()
 	s := serve(t)
-	s.RefuseLines("poison")
+	s.RefuseLines("poison", 1216)
 	d := opened(t, block(t, connection(t, s), redshift.Settings{}, connectors.ModeUpsert))
 	b := batch(connectors.ModeUpsert, "orders", 0, 1_000)
 	b.Records[617].Data = []byte(`{"poison": 1}`)
@@ -206,6 +207,30 @@ func TestRowsRefusedByALoad(t *testing.T) {
 	}
 	if got := len(rows(t, s)); got != 999 {
 		t.Errorf("%d rows", got)
+	}
+}
+
+// Whatever COPY has against a row, the reason has its code and nothing of the row.
+func TestLoadErrors(t *testing.T) {
+	t.Parallel()
+	s := serve(t)
+	d := opened(t, block(t, connection(t, s), redshift.Settings{}, connectors.Append))
+	for i, code := range []int{1204, 1206, 1207, 1210, 1216, 1224} {
+		s.RefuseLines("canary-", code)
+		b := batch(connectors.Append, "orders", 150*i, 150)
+		b.Records[17].Data = []byte(`{"secret": "canary-"}`)
+		r, err := d.Write(t.Context(), b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for n, o := range r.Outcomes {
+			if (o == connectors.Rejected) != (n == 17) || o == connectors.Again {
+				t.Fatalf("code %d: record %d: outcome %d, %s", code, n, o, r.Reasons[n])
+			}
+		}
+		if reason := r.Reasons[17]; !strings.Contains(reason, strconv.Itoa(code)) || strings.Contains(reason, "canary-") {
+			t.Errorf("code %d: the reason is %q", code, reason)
+		}
 	}
 }
 

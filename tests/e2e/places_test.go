@@ -209,7 +209,7 @@ func snowflakePlace(t *testing.T) place {
 }
 
 func redshiftPlace(t *testing.T) place {
-	server := redshifttest.New(t, "id", "secret", "password")
+	server := redshifttest.New(t, "id", "secret", "password", nil)
 	host, port, err := net.SplitHostPort(server.Address)
 	if err != nil {
 		t.Fatal(err)

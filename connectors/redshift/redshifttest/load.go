@@ -144,7 +144,7 @@ func (s *Server) rows(bucket, key string, columns []columnOf) ([]byte, *Failure,
 		return nil, &Failure{"XX000", "Manifest file is not in correct json format", ""}, nil
 	}
 	s.mu.Lock()
-	marker := s.refuse
+	marker, code := s.refuse, s.refuseCode
 	s.mu.Unlock()
 	var out []byte
 	for _, e := range manifest.Entries {
@@ -169,7 +169,7 @@ func (s *Server) rows(bucket, key string, columns []columnOf) ([]byte, *Failure,
 			if len(bytes.TrimSpace(line)) > 0 {
 				var refused *rowFailure
 				if out, refused = appendRow(out, line, columns); refused == nil && marker != "" && bytes.Contains(line, []byte(marker)) {
-					refused = &rowFailure{column: columns[len(columns)-1], code: 1216, message: "Invalid value " + strings.ToValidUTF8(string(line[:min(len(line), 200)]), "")}
+					refused = &rowFailure{column: columns[len(columns)-1], code: code, message: "Invalid value " + strings.ToValidUTF8(string(line[:min(len(line), 200)]), "")}
 				}
 				if refused != nil {
 					refused.file, refused.line = e.URL, n
@@ -296,7 +296,7 @@ func (c *session) feed(sql string, rows []byte) bool {
 				return false
 			}
 		case *pgproto3.ErrorResponse:
-			c.client.Send(spoken(m))
+			c.client.Send(c.spoken(m))
 		case *pgproto3.CommandComplete:
 			c.client.Send(&pgproto3.CommandComplete{CommandTag: []byte("COPY")})
 		case *pgproto3.ReadyForQuery:
@@ -309,6 +309,7 @@ func (c *session) feed(sql string, rows []byte) bool {
 
 // report writes the failure of a row into SYS_LOAD_ERROR_DETAIL, which no rollback undoes.
 func (c *session) report(f *rowFailure) error {
+	c.returned.Return(strconv.Itoa(f.code))
 	ctx := context.Background()
 	conn, err := pgx.Connect(ctx, c.DSN)
 	if err != nil {

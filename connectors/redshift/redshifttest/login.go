@@ -42,7 +42,10 @@ func (s *Server) giveCredentials(w http.ResponseWriter, r *http.Request, body []
 }
 
 func (s *Server) clusterCredentials(w http.ResponseWriter, body []byte, code string) {
-	refuse := func(status int, code string) { amazontest.AnswerXML(w, status, "ErrorResponse", code) }
+	refuse := func(status int, code string) {
+		s.returned.Return(code)
+		amazontest.AnswerXML(w, status, "ErrorResponse", code)
+	}
 	form, err := url.ParseQuery(string(body))
 	switch {
 	case code == "UnrecognizedClientException":
@@ -101,6 +104,7 @@ func (s *Server) clusterCredentials(w http.ResponseWriter, body []byte, code str
 
 func (s *Server) workgroupCredentials(w http.ResponseWriter, r *http.Request, body []byte, code string) {
 	refuse := func(status int, code string) {
+		s.returned.Return(code)
 		w.Header().Set("Content-Type", "application/x-amz-json-1.1")
 		w.WriteHeader(status)
 		_ = json.NewEncoder(w).Encode(map[string]string{"__type": code, "message": "said by the server"})

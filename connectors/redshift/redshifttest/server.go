@@ -34,6 +34,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"tributary/connectors/amazon/amazontest"
+	"tributary/connectors/connectortest/documented"
 	"tributary/internal/pgtest"
 )
 
@@ -52,6 +53,7 @@ type Server struct {
 	// Address is where the database listens, Endpoint the URL of S3 and STS, DSN the PostgreSQL behind, for looking past Redshift.
 	Address, Endpoint, DSN string
 
+	returned *documented.Errors
 	database string // as PostgreSQL calls it
 	listener net.Listener
 	running  sync.WaitGroup
@@ -71,17 +73,19 @@ type Server struct {
 	fail       func(sql string) *Failure
 	version    string
 	refuse     string // in a line that COPY refuses
+	refuseCode int
 	closed     bool
 }
 
 // Failure is an error of a statement.
 type Failure struct{ Code, Message, Detail string }
 
-// New starts a server that ends with the test. It knows an access key and, with the password, the user.
-func New(t testing.TB, keyID, secret, password string) *Server {
+// New starts a server that ends with the test. It knows an access key and, with the password, the user. It counts the errors that it returns; nil counts nothing.
+func New(t testing.TB, keyID, secret, password string, returned *documented.Errors) *Server {
 	t.Helper()
 	s := &Server{
-		S3: amazontest.ServeS3(t, amazontest.NewKeys(keyID, secret, "s3", "sts", "redshift", "redshift-serverless"), Bucket), DSN: pgtest.Database(t),
+		returned: returned,
+		S3:       amazontest.ServeS3(t, amazontest.NewKeys(keyID, secret, "s3", "sts", "redshift", "redshift-serverless"), Bucket), DSN: pgtest.Database(t),
 		passwords: make(map[string]string), iam: make(map[string]string), now: time.Now, attached: map[string]bool{Role: true}, conns: make(map[net.Conn]bool), version: version,
 	}
 	u, err := url.Parse(s.DSN)
@@ -169,8 +173,10 @@ func (s *Server) SetVersion(version string) { s.set(func() { s.version = version
 // Fail makes statements fail for which f returns a failure.
 func (s *Server) Fail(f func(sql string) *Failure) { s.set(func() { s.fail = f }) }
 
-// RefuseLines makes COPY refuse lines that have a text in them, for a reason that nobody could have known.
-func (s *Server) RefuseLines(text string) { s.set(func() { s.refuse = text }) }
+// RefuseLines makes COPY refuse lines that have a text in them, for a reason that nobody could have known, with a code of loadErrors.
+func (s *Server) RefuseLines(text string, code int) {
+	s.set(func() { s.refuse, s.refuseCode = text, code })
+}
 
 func (s *Server) set(change func()) {
 	s.mu.Lock()

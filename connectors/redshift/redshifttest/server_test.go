@@ -35,7 +35,7 @@ func code(err error) string {
 // What PostgreSQL does and Redshift does not is refused, in both protocols.
 func TestRefusals(t *testing.T) {
 	t.Parallel()
-	s := New(t, "AKIA", "secret", "password")
+	s := New(t, "AKIA", "secret", "password", nil)
 	if _, err := connect(t, s, "wrong"); code(err) != "28000" {
 		t.Errorf("a wrong password: %v", err)
 	}
@@ -97,7 +97,7 @@ func TestRefusals(t *testing.T) {
 // A transaction whose statement was refused is over, as it is when PostgreSQL itself refuses one.
 func TestRefusalsEndTransactions(t *testing.T) {
 	t.Parallel()
-	s := New(t, "AKIA", "secret", "password")
+	s := New(t, "AKIA", "secret", "password", nil)
 	conn, err := connect(t, s, "password")
 	if err != nil {
 		t.Fatal(err)

@@ -96,6 +96,7 @@ func (s *Server) cancel(m *pgproto3.CancelRequest) {
 }
 
 func (c *session) fatal(code, message string) bool {
+	c.returned.Return(code)
 	c.client.Send(&pgproto3.ErrorResponse{Severity: "FATAL", Code: code, Message: message})
 	_ = c.client.Flush()
 	return false
@@ -243,7 +244,7 @@ func (c *session) forward() bool {
 		}
 		switch m := message.(type) {
 		case *pgproto3.ErrorResponse:
-			c.client.Send(spoken(m))
+			c.client.Send(c.spoken(m))
 			continue
 		case *pgproto3.ParameterStatus, *pgproto3.NoticeResponse:
 			continue
@@ -260,7 +261,10 @@ func (c *session) forward() bool {
 }
 
 // spoken is an error of PostgreSQL's in Redshift's words.
-func spoken(m *pgproto3.ErrorResponse) *pgproto3.ErrorResponse {
+func (s *Server) spoken(m *pgproto3.ErrorResponse) *pgproto3.ErrorResponse {
+	for _, name := range namesOf(m) {
+		s.returned.Return(name)
+	}
 	if m.Code == "40001" {
 		return &pgproto3.ErrorResponse{Severity: "ERROR", Code: "XX000", Message: "1023",
 			Detail: "Serializable isolation violation on table - 125885, transactions forming the cycle are: 346317, 346318 (pid:7123)"}
