@@ -33,7 +33,7 @@ func TestContributingQuotesTheExample(t *testing.T) {
 			t.Errorf("CONTRIBUTING.md quotes %s, but not as it is: copy the file into the fence", name)
 		}
 	}
-	for _, name := range []string{"helpdesk.go", "fetch.go", "helpdesk_test.go"} {
+	for _, name := range []string{"helpdesk.go", "fetch.go", "facts.go", "helpdesk_test.go"} {
 		if !quoted["examples/helpdesk/"+name] {
 			t.Errorf("CONTRIBUTING.md quotes nothing of examples/helpdesk/%s", name)
 		}

@@ -34,6 +34,9 @@ type SourcePage struct {
 // what a record is and the limits each has. And it opens the source blocks of the page and of the example. Run with UPDATE_PAGES=1 to write the tables.
 func TestSourcePage(t *testing.T, p SourcePage) {
 	t.Helper()
+	if len(p.Definition.Records) == 0 || len(p.Definition.Limits) == 0 {
+		t.Error("the Definition says in Records what a record is, its ID, key and version above all, and in Limits what the app limits: set both")
+	}
 	page := p.tables(t)
 	texts := yamlOf(page)
 	if p.Example != "" {

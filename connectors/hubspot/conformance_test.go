@@ -202,11 +202,18 @@ func TestEveryKindOfObject(t *testing.T) {
 	t.Parallel()
 	property := map[string]string{
 		"contacts": "email", "companies": "name", "deals": "dealname", "tickets": "subject", "products": "name", "line_items": "name", "calls": "hs_call_title",
-		"emails": "hs_email_status", "meetings": "hs_meeting_title", "notes": "hs_note_body", "tasks": "hs_task_subject", "2-3465404": "model",
+		"emails": "hs_email_status", "meetings": "hs_meeting_title", "notes": "hs_note_body", "tasks": "hs_task_subject",
+		"communications": "hs_communication_channel_type", "postal_mail": "hs_postal_mail_body", "quotes": "hs_title", "leads": "hs_lead_name",
+		"orders": "hs_order_name", "carts": "hs_cart_name", "invoices": "hs_invoice_status", "subscriptions": "hs_name",
+		"commerce_payments": "hs_latest_status", "appointments": "hs_appointment_name", "courses": "hs_course_name", "listings": "hs_name",
+		"services": "hs_name", "2-3465404": "model",
 	}
 	needs := map[string]string{"2-3465404": "crm.objects.custom.read"}
 	for _, st := range hubspot.Definition().Streams {
 		needs[st.Name], _, _ = strings.Cut(strings.TrimPrefix(st.Needs, "`"), "`")
+		if property[st.Name] == "" {
+			t.Errorf("%s is not tried", st.Name)
+		}
 	}
 	for stream, name := range property {
 		t.Run(stream, func(t *testing.T) {

@@ -5,14 +5,20 @@ import (
 	"io"
 	"net/http"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/getkin/kin-openapi/openapi3"
 	"github.com/getkin/kin-openapi/openapi3filter"
 	"github.com/getkin/kin-openapi/routers"
 	"github.com/getkin/kin-openapi/routers/gorillamux"
+
+	"tributary/connectors"
+	"tributary/connectors/hubspot"
+	"tributary/connectors/hubspot/hubspottest"
 )
 
 // contract holds every request that the connector sends, and every answer that its stand-in gives, against the vendor's own specifications.
@@ -21,22 +27,22 @@ import (
 type contract struct {
 	t    testing.TB
 	next http.RoundTripper
-	// mu guards calls, which counts the operations that were seen.
-	mu    *sync.Mutex
-	calls map[string]int
+	// mu guards held, which counts what was held against a specification: its name, the method, and the path with the object type that it names.
+	mu   *sync.Mutex
+	held map[string]int
 }
 
 func newContract(t testing.TB, next http.RoundTripper) *contract {
-	return &contract{t: t, next: next, mu: &sync.Mutex{}, calls: map[string]int{}}
+	return &contract{t: t, next: next, mu: &sync.Mutex{}, held: map[string]int{}}
 }
 
-// specifications are read once.
-var specifications = sync.OnceValues(func() ([]routers.Router, error) {
+// specifications are read once, and have the names of their files.
+var specifications = sync.OnceValues(func() (map[string]routers.Router, error) {
 	files, err := filepath.Glob("testdata/*.json")
 	if err != nil {
 		return nil, err
 	}
-	var out []routers.Router
+	out := map[string]routers.Router{}
 	for _, file := range files {
 		loader := openapi3.NewLoader()
 		doc, err := loader.LoadFromFile(file)
@@ -50,7 +56,7 @@ var specifications = sync.OnceValues(func() ([]routers.Router, error) {
 		if err != nil {
 			return nil, err
 		}
-		out = append(out, router)
+		out[strings.TrimSuffix(filepath.Base(file), ".json")] = router
 	}
 	return out, nil
 })
@@ -66,7 +72,7 @@ func (c *contract) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	body := drain(&req.Body)
 	var found []*openapi3filter.RequestValidationInput
-	for _, router := range all {
+	for name, router := range all {
 		route, parameters, err := router.FindRoute(req)
 		if err != nil {
 			continue
@@ -77,13 +83,13 @@ func (c *contract) RoundTrip(req *http.Request) (*http.Response, error) {
 		if err := openapi3filter.ValidateRequest(req.Context(), input); err != nil {
 			c.t.Errorf("%s %s is not a request of the specification: %v", req.Method, req.URL.Path, err)
 		}
-		for name := range req.URL.Query() {
-			if name != "hapikey" && !inSpecification(route, name) {
-				c.t.Errorf("%s %s: the specification knows no parameter %s", req.Method, req.URL.Path, name)
+		for parameter := range req.URL.Query() {
+			if parameter != "hapikey" && !inSpecification(route, parameter) {
+				c.t.Errorf("%s %s: the specification knows no parameter %s", req.Method, req.URL.Path, parameter)
 			}
 		}
 		c.mu.Lock()
-		c.calls[req.Method+" "+route.Path]++
+		c.held[name+" "+req.Method+" "+strings.Replace(route.Path, "{objectType}", parameters["objectType"], 1)]++
 		c.mu.Unlock()
 	}
 	if found == nil {
@@ -123,6 +129,55 @@ func drain(body *io.ReadCloser) []byte {
 	raw, _ := io.ReadAll(*body) // of memory
 	(*body).Close()
 	return raw
+}
+
+// Every kind of object that HubSpot has, and a custom one by its ID and by its name, is listed, searched and read as the specification of objects has it, and
+// so are the archived ones: HubSpot publishes one of contacts besides, and the others follow the same shape. Webhooks of each are subscribed as theirs has it.
+func TestContractCoversEveryKindOfObject(t *testing.T) {
+	t.Parallel()
+	kinds := []string{"2-3465404", "p_car", "p62515_car"}
+	for _, st := range hubspot.Definition().Streams {
+		kinds = append(kinds, st.Name)
+	}
+	for _, kind := range kinds {
+		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
+			a := newAccount(t, hubspottest.Options{})
+			s := a.open(t, hubspot.Settings{Deletions: "1s", Overlap: "1s", PageSize: 1})
+			a.fill(kind, 2)
+			if !strings.HasPrefix(kind, "2-") && !strings.HasPrefix(kind, "p_") && !strings.HasPrefix(kind, "p6") {
+				subscribe(t, s, kind)
+				if n := a.contract.held["webhooks-v3 POST /webhooks/v3/{appId}/subscriptions"]; n == 0 {
+					t.Error("no subscription was held against the specification of webhooks")
+				}
+			}
+			r := newReader(t, s, kind)
+			r.poll()
+			a.advance(time.Minute)
+			a.Archive(kind, a.IDs(kind)[0])
+			a.advance(time.Minute)
+			if got := r.poll(); len(got) == 0 {
+				t.Error("what was archived is not polled")
+			}
+			before := a.contract.held["objects POST /crm/v3/objects/"+kind+"/batch/read"]
+			if _, err := s.Complete(t.Context(), []connectors.Record{event(kind, strconv.FormatInt(a.IDs(kind)[0], 10), connectors.Upsert, 0)}); err != nil {
+				t.Fatal(err)
+			}
+			if a.contract.held["objects POST /crm/v3/objects/"+kind+"/batch/read"] == before {
+				t.Error("the read of an event's object was held against no specification")
+			}
+			path := "/crm/v3/objects/" + kind
+			want := []string{"objects GET " + path, "objects POST " + path + "/search", "objects POST " + path + "/batch/read", "account GET /crm/v3/properties/" + kind}
+			if kind == "contacts" {
+				want = append(want, "contacts GET "+path, "contacts POST "+path+"/search", "contacts POST "+path+"/batch/read")
+			}
+			for _, call := range want {
+				if a.contract.held[call] == 0 {
+					t.Errorf("%s was not held against the specification: %v", call, a.contract.held)
+				}
+			}
+		})
+	}
 }
 
 // finding lets a test of the contract see what it finds.

@@ -41,7 +41,8 @@ func Definition() connectors.Definition {
 	return connectors.Definition{
 		Name: "helpdesk", Title: "Help desk", Doc: "Tickets of a help desk, polled in the order of their changes.",
 		Settings: Settings{}, Connection: Connection{},
-		Streams:    []connectors.Stream{{Name: stream, Doc: "Requests of customers.", Polls: true}},
+		Streams: []connectors.Stream{{Name: stream, Doc: "Requests of customers.", Polls: true}},
+		Records: recordFacts, Limits: limitFacts,
 		OpenSource: func(c connectors.Config) (any, error) { return open(c) },
 		Polls:      true,
 	}

@@ -105,6 +105,14 @@ func TestCheck(t *testing.T) {
 	}
 }
 
+// The page has the tables of the Definition: of streams, records, limits and fields.
+func TestPage(t *testing.T) {
+	t.Parallel()
+	connectortest.TestSourcePage(t, connectortest.SourcePage{
+		Definition: helpdesk.Definition(), Path: "README.md", Connection: helpdesk.Connection{Token: token},
+	})
+}
+
 // The definition is one that a registry takes.
 func TestDefinition(t *testing.T) {
 	t.Parallel()

@@ -209,8 +209,10 @@ func (c sourceCase) compare(t *testing.T, a app, dsn string) (problems []string)
 		problems = append(problems, fmt.Sprintf("%d IDs are there again", n))
 	}
 	if !c.receives && c.polls {
-		if n := count(t, dsn, `SELECT count(*) FROM (SELECT data::text AS now, lag(data::text) OVER (PARTITION BY _stream, _key ORDER BY _ordinal) AS before
-			FROM log) AS row WHERE now = before`); n != 0 {
+		// An object that was restored is a change with the bytes of the one before it and a version of its own. It may follow that one at once: what the
+		// object became before it was archived can be read only when it is back.
+		if n := count(t, dsn, `SELECT count(*) FROM (SELECT (data::text, _version) AS now, lag((data::text, _version)) OVER (PARTITION BY _stream, _key ORDER BY _ordinal)
+			AS before FROM log) AS row WHERE now = before`); n != 0 {
 			problems = append(problems, fmt.Sprintf("%d are changes to what was there already", n))
 		}
 	}

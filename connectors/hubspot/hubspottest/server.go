@@ -86,7 +86,7 @@ type Refusal struct {
 	Context  map[string][]string // of the first error within
 }
 
-// New makes a server. It has contacts, companies, deals, tickets, products, line items, engagements and the custom object type 2-3465404 (p62515_car), all empty.
+// New makes a server. It has the object types of HubSpot's own (contacts, companies, engagements and so on) and the custom one 2-3465404 (p62515_car), all empty.
 func New(o Options) *Server {
 	if o.Now == nil {
 		o.Now = time.Now

@@ -136,7 +136,7 @@ func value(r row, field string) string {
 	return r.source
 }
 
-func (s *Server) search(w http.ResponseWriter, r *http.Request, stream string) *failure {
+func (s *Server) search(w http.ResponseWriter, r *http.Request, stream, view string) *failure {
 	c, f := read(r)
 	if f != nil {
 		return f
@@ -183,7 +183,7 @@ func (s *Server) search(w http.ResponseWriter, r *http.Request, stream string) *
 		if i > 0 {
 			_, _ = w.Write([]byte(","))
 		}
-		_, _ = w.Write(row.body)
+		_, _ = w.Write(row.in(stream, view))
 	}
 	_, _ = fmt.Fprintf(w, `],"search_criteria":%s,"total_count":%d}`, echo, total)
 	return nil

@@ -1,5 +1,6 @@
 // Package magentotest is a server that speaks as much of a Magento shop's REST API as the connector uses: searches of orders, customers, products,
-// invoices, shipments, credit memos, carts, categories and source items, with bearer tokens and OAuth 1.0a. It refuses unknown store views, paths,
+// invoices, shipments, credit memos, carts, categories and source items, with bearer tokens and OAuth 1.0a. Products and categories have names by store
+// view. It refuses unknown store views, paths,
 // criteria and fields, and credentials and rights that are missing, with the shop's own messages. What a search leaves unsorted comes in any order, and
 // a page past the last one repeats it.
 //
@@ -15,6 +16,9 @@
 //   - https://github.com/magento/magento2/blob/2.4-develop/app/code/Magento/Authorization/Model/ResourceModel/Rules.php and
 //     https://github.com/magento/magento2/blob/2.4-develop/app/code/Magento/Backend/etc/webapi.xml (who may list modules)
 //   - https://github.com/magento/magento2/blob/2.4-develop/app/code/Magento/Webapi/Controller/PathProcessor.php (store views in paths)
+//   - https://developer.adobe.com/commerce/webapi/rest/quick-reference/generate-local/ (what a path may name: default, a store view, all) and
+//     https://github.com/magento/magento2/blob/2.4-develop/dev/tests/api-functional/testsuite/Magento/Catalog/Api/ProductRepositoryMultiStoreTest.php
+//     (a product's name in one view, and in the others)
 package magentotest
 
 import (
@@ -60,6 +64,9 @@ var entities = map[string]entity{
 	"stock":       {"inventory/source-items", "", "Magento_InventoryApi::source"},
 }
 
+// views are the shop's store views, and all, the admin's scope.
+var views = map[string]bool{defaults: true, "default": true, "german": true}
+
 // Server is a shop. Its clock moves only when it is told to.
 type Server struct {
 	URL string
@@ -92,6 +99,8 @@ type row struct {
 	updated     string
 	sku, source string
 	body        []byte
+	members     string            // what else an object has
+	names       map[string]string // by store view, as JSON; those that have none of their own have that of all
 }
 
 // key names a row: its ID, and of stock the source and SKU.
@@ -192,10 +201,50 @@ func (s *Server) Put(stream string, id int64, at time.Time, members ...string) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	// Texts are escaped as PHP does.
-	s.put(stream, strconv.FormatInt(id, 10), row{id: id, updated: updated, body: fmt.Appendf(nil,
-		`{"%s":%d,"increment_id":"%09d","name":"Caf\u00e9 <%d> \/ 50 %%","price":1.50,"created_at":"2026-01-01 00:00:00","updated_at":"%s",%s}`,
-		entities[stream].id, id, id, id, updated, strings.Join(append(members, `"items":[]`), ","))})
+	r := row{id: id, updated: updated, members: strings.Join(append(members, `"items":[]`), ",")}
+	if at, known := s.at[stream+" "+r.key()]; known {
+		r.names = s.rows[stream][at].names
+	}
+	r.body = r.in(stream, defaults)
+	s.put(stream, r.key(), r)
+}
+
+// defaults is the admin's scope: the values of views that have none of their own.
+const defaults = "all"
+
+// in is an object as a store view has it. Texts are escaped as PHP does.
+func (r row) in(stream, view string) []byte {
+	if r.body != nil && len(r.names) == 0 {
+		return r.body
+	}
+	name, own := r.names[view]
+	if !own {
+		name, own = r.names[defaults]
+	}
+	if !own {
+		name = fmt.Sprintf(`"Caf\u00e9 <%d> \/ 50 %%"`, r.id)
+	}
+	return fmt.Appendf(nil, `{"%s":%d,"increment_id":"%09d","name":%s,"price":1.50,"created_at":"2026-01-01 00:00:00","updated_at":"%s",%s}`,
+		entities[stream].id, r.id, r.id, name, r.updated, r.members)
+}
+
+// Name gives a product or category that is there a name, as JSON, in a store view, at a time. In all it is the name in the views that have none of
+// their own. An object has one time of change, whichever view it changed in.
+func (s *Server) Name(view, stream string, id int64, at time.Time, name string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	key := strconv.FormatInt(id, 10)
+	i, known := s.at[stream+" "+key]
+	if !views[view] || !known || stream != "products" && stream != "categories" {
+		panic(fmt.Sprintf("no %s %d has a name in %s", stream, id, view))
+	}
+	r := s.rows[stream][i]
+	if r.names == nil {
+		r.names = map[string]string{}
+	}
+	r.names[view], r.updated = name, at.UTC().Format(time.DateTime)
+	r.body = r.in(stream, defaults)
+	s.put(stream, key, r)
 }
 
 // SetQuantity changes how much a source has of a SKU.
@@ -262,7 +311,7 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request) *failure {
 	if !found || !whole {
 		return &failure{status: http.StatusNotFound, message: noRoute}
 	}
-	if store != "all" && store != "default" && store != "german" {
+	if !views[store] {
 		// What no store view is called is taken for a part of the path.
 		return &failure{status: http.StatusNotFound, message: noRoute}
 	}
@@ -279,10 +328,7 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request) *failure {
 		if f := s.login(r, e.resource, s.denied[e.resource]); f != nil {
 			return f
 		}
-		if store == "" {
-			store = "default"
-		}
-		return s.search(w, r, name)
+		return s.search(w, r, name, store)
 	}
 	return &failure{status: http.StatusNotFound, message: noRoute}
 }

@@ -4,6 +4,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -130,6 +131,42 @@ func TestDefaultPageSize(t *testing.T) {
 		s.PageLimit = limit
 		if _, body := ask(t, s, orders, "[currentPage]=1", nil); len(body.Get("items").Array()) != want {
 			t.Errorf("limit %d: %d orders, want %d", limit, len(body.Get("items").Array()), want)
+		}
+	}
+}
+
+// A name in a store view is that view's alone; in all it is that of the views that have none of their own. Both are changes of the object.
+func TestNamesByStoreView(t *testing.T) {
+	t.Parallel()
+	s := magentotest.New(t, nil)
+	s.Put("products", 1, s.Now())
+	names := func() (out []string) {
+		t.Helper()
+		for _, view := range []string{"all", "default", "german"} {
+			status, body := ask(t, s, "/rest/"+view+"/V1/products", "[pageSize]=1", nil)
+			item := body.Get("items.0")
+			if status != http.StatusOK || item.Get("updated_at").Str != s.Now().Format(time.DateTime) {
+				t.Errorf("%s: HTTP %d: %s", view, status, body.Raw)
+			}
+			out = append(out, item.Get("name").Str)
+		}
+		return out
+	}
+	const first = "Caf\u00e9 <1> / 50 %"
+	for _, step := range []struct {
+		change func()
+		want   []string
+	}{
+		{func() { s.Put("products", 1, s.Now()) }, []string{first, first, first}},
+		{func() { s.Name("german", "products", 1, s.Now(), `"K\u00e4se"`) }, []string{first, first, "K\u00e4se"}},
+		{func() { s.Name("all", "products", 1, s.Now(), `"Cheese"`) }, []string{"Cheese", "Cheese", "K\u00e4se"}},
+		{func() { s.Put("products", 1, s.Now()) }, []string{"Cheese", "Cheese", "K\u00e4se"}},
+		{func() { s.Name("default", "products", 1, s.Now(), `"Fromage"`) }, []string{"Cheese", "Fromage", "K\u00e4se"}},
+	} {
+		s.Advance(time.Second)
+		step.change()
+		if got := names(); !slices.Equal(got, step.want) {
+			t.Errorf("names are %q, want %q", got, step.want)
 		}
 	}
 }
