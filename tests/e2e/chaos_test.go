@@ -376,7 +376,7 @@ func toxic(p *toxiproxy.Proxy, kind, stream string, attributes map[string]any) {
 	_, _ = p.Toxics.AddToxicJson(bytes.NewReader(raw))
 }
 
-// reset takes an installation's run back to a workflow task in its middle.
+// reset takes an installation's run back to a workflow task in its middle, and says whether it could: a run that has just begun has none.
 func reset(t *testing.T, s *stack.Stack, id string) bool {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
@@ -386,17 +386,19 @@ func reset(t *testing.T, s *stack.Stack, id string) bool {
 	for it.HasNext() {
 		ev, err := it.Next()
 		if err != nil {
+			t.Logf("reset: %v", err)
 			return false
 		}
 		if ev.EventType == enums.EVENT_TYPE_WORKFLOW_TASK_COMPLETED {
 			tasks = append(tasks, ev.EventId)
 		}
 	}
-	if len(tasks) < 3 {
+	if len(tasks) == 0 {
 		return false
 	}
 	d, err := s.Client.DescribeWorkflowExecution(ctx, id, "")
 	if err != nil {
+		t.Logf("reset: %v", err)
 		return false
 	}
 	_, err = s.Client.ResetWorkflowExecution(ctx, &workflowservice.ResetWorkflowExecutionRequest{
