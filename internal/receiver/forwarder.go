@@ -356,7 +356,8 @@ func (f *Forwarder) leave(ctx context.Context, pause time.Duration) {
 		f.mu.Lock()
 		defer f.mu.Unlock()
 		left := pause - part
-		if !worthwhile(f.offset-before, part, left, f.waiting) {
+		// What is not read yet, for want of room, comes as surely as what just did.
+		if _, next := f.Journal.Bounds(); next <= f.next && !worthwhile(f.offset-before, part, f.waiting) {
 			left = 0
 		}
 		f.leave(ctx, left)

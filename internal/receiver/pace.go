@@ -19,6 +19,8 @@ const (
 	maxPause   = 6 * time.Second
 	// look is after how long it is asked whether a pause is still worthwhile.
 	look = 100 * time.Millisecond
+	// again is the longest in which what waits would have come once more, for it to be a load that makes batches larger by pausing.
+	again = time.Minute
 )
 
 // pause tells how long the place of a signal that took so long stays empty after it.
@@ -31,8 +33,8 @@ func (p *pace) pause(took time.Duration) time.Duration {
 	return min(max(took-2*p.fastest, 0)*restFactor, maxPause)
 }
 
-// worthwhile says that a pause of so much more makes what waits, in bytes, notably larger, as far as what came within the last part of it
-// tells. When a load ends, what it left is handed over as fast as that goes.
-func worthwhile(came int64, within, left time.Duration, waiting int64) bool {
-	return float64(came)*left.Seconds() > float64(waiting)/4*within.Seconds()
+// worthwhile says that the load goes on that pauses are for: as much comes, in bytes within a time, as would notably enlarge what waits. When
+// a load ends, what it left is handed over as fast as that goes.
+func worthwhile(came int64, within time.Duration, waiting int64) bool {
+	return float64(came)*again.Seconds() > float64(waiting)*within.Seconds()
 }

@@ -53,20 +53,18 @@ func TestPauseIsWorthwhile(t *testing.T) {
 	t.Parallel()
 	const mib = 1 << 20
 	for _, test := range []struct {
-		came    int64
-		left    time.Duration
-		waiting int64
-		want    bool
+		came, waiting int64
+		want          bool
 	}{
-		{mib, 5 * time.Second, 40 * mib, true},
-		{mib, 500 * time.Millisecond, 40 * mib, false}, // it would bring another eighth
-		{0, 5 * time.Second, 40 * mib, false},
-		{mib / 100, 5 * time.Second, 40 * mib, false},
-		{mib / 100, 5 * time.Second, mib, true},
-		{0, 5 * time.Second, 0, false},
+		{mib, 40 * mib, true},
+		{mib / 10, 40 * mib, true},
+		{mib / 100, 40 * mib, false},
+		{mib / 100, mib, true},
+		{0, 40 * mib, false},
+		{0, 0, false},
 	} {
-		if got := worthwhile(test.came, look, test.left, test.waiting); got != test.want {
-			t.Errorf("%d came, %s are left, %d wait: %t", test.came, test.left, test.waiting, got)
+		if got := worthwhile(test.came, look, test.waiting); got != test.want {
+			t.Errorf("%d came, %d wait: %t", test.came, test.waiting, got)
 		}
 	}
 }
