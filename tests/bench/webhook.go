@@ -139,7 +139,10 @@ func (b *bench) webhookFloor(ctx context.Context, name string, l load) (d delive
 		return d, err
 	}
 	d.cpu = after.CPU - before.CPU
-	return d, d.finish(ctx, b.db, table)
+	if err := d.finish(ctx, b.db, table); err != nil {
+		return d, err
+	}
+	return d, b.db.drop(ctx, table)
 }
 
 func (b *bench) webhookEngine(ctx context.Context, name string, installations int, l load) (d delivery, err error) {
