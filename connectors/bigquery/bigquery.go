@@ -20,7 +20,7 @@
 package bigquery
 
 import (
-	"context"
+	"cmp"
 	"strings"
 
 	"tributary/connectors"
@@ -63,12 +63,9 @@ func Definition() connectors.Definition {
 }
 
 type destination struct {
+	table.Destination
 	client  *client
-	release func() error
 	dataset dataset
-	options table.Options
-	mode    connectors.Mode
-	gate    lifetime.Gate
 }
 
 var (
@@ -97,36 +94,17 @@ func open(c connectors.Config, clients *lifetime.Shared[*client]) (connectors.De
 	if err != nil {
 		return nil, err
 	}
-	d := dataset{project: settings.Project, name: settings.Dataset, partition: strings.ToUpper(settings.Partition), json: strings.ToUpper(settings.JSON)}
-	if d.project == "" {
-		d.project = config.project
-	}
-	if err := d.fill(); err != nil {
+	in := dataset{project: cmp.Or(settings.Project, config.project), name: settings.Dataset, partition: strings.ToUpper(settings.Partition), json: strings.ToUpper(settings.JSON)}
+	if err := in.fill(); err != nil {
 		return nil, err
 	}
 	held, release, err := clients.Acquire(string(c.Connection), func() (*client, error) { return newClient(config) })
 	if err != nil {
 		return nil, err
 	}
-	mode := c.Mode
-	if mode == "" {
-		mode = connectors.Append
-	}
-	return &destination{client: held, release: release, dataset: d, options: options, mode: mode}, nil
-}
-
-// Write keeps I3 and I5 as the package says; see table.Write.
-func (d *destination) Write(ctx context.Context, b connectors.Batch) (connectors.Result, error) {
-	ctx, leave, err := d.gate.Enter(ctx)
-	if err != nil {
-		return connectors.NewResult(len(b.Records)), err
-	}
-	defer leave()
-	return table.Write(ctx, &store{client: d.client, dataset: d.dataset, mode: b.Mode, layout: d.options.Layout}, d.options, b)
-}
-
-// Close ends running writes as Unavailable.
-func (d *destination) Close() error {
-	d.gate.Close()
-	return d.release()
+	d := &destination{client: held, dataset: in}
+	d.Open(options, func(mode connectors.Mode) table.Store {
+		return &store{client: held, dataset: in, mode: mode, layout: options.Layout}
+	}, release)
+	return d, nil
 }

@@ -18,7 +18,7 @@ var (
 // Check looks at the dataset, runs a job of a constant, which costs nothing, and looks at the tables whose names are known: what is missing, and whether the rights
 // to it are there. It changes nothing.
 func (d *destination) Check(ctx context.Context) error {
-	ctx, leave, err := d.gate.Enter(ctx)
+	ctx, leave, err := d.Enter(ctx)
 	if err != nil {
 		return err
 	}
@@ -32,8 +32,8 @@ func (d *destination) Check(ctx context.Context) error {
 		return k.failed("check jobs in "+found.Location, err)
 	}
 	layouts := ownLayouts()
-	if name, fixed := d.options.Name.Fixed(); fixed {
-		layouts = append(layouts, d.dataset.recordLayout(tableID(name), d.mode, d.options.Layout))
+	if name, fixed := d.Options.Name.Fixed(); fixed {
+		layouts = append(layouts, d.dataset.recordLayout(tableID(name), d.Options.Mode, d.Options.Layout))
 	}
 	for _, l := range layouts {
 		t, err := k.rest.Tables.Get(d.dataset.project, d.dataset.name, l.id).Context(ctx).Do()

@@ -95,11 +95,8 @@ func (f *Files) Close() error {
 }
 
 type destination struct {
-	file    *file
-	release func() error
-	options table.Options
-	mode    connectors.Mode
-	gate    lifetime.Gate
+	table.Destination
+	file *file
 }
 
 var (
@@ -130,31 +127,20 @@ func (f *Files) open(c connectors.Config) (connectors.Destination, error) {
 	if err != nil {
 		return nil, connectors.Errorf(connectors.Invalid, "settings", "path: it can't be made absolute")
 	}
-	mode := c.Mode
-	if mode == "" {
-		mode = connectors.Append
-	}
 	held, release, err := f.hold(path)
 	if err != nil {
 		return nil, err
 	}
-	return &destination{file: held, release: release, options: options, mode: mode}, nil
-}
-
-// Write keeps I3 and I5 by the ledger and, because nobody else can have the file open, by looking for what is there before it inserts; see
-// table.Write.
-func (d *destination) Write(ctx context.Context, b connectors.Batch) (connectors.Result, error) {
-	ctx, leave, err := d.gate.Enter(ctx)
-	if err != nil {
-		return connectors.NewResult(len(b.Records)), err
-	}
-	defer leave()
-	return table.Write(ctx, &store{file: d.file, mode: b.Mode, layout: d.options.Layout}, d.options, b)
+	d := &destination{file: held}
+	d.Open(options, func(mode connectors.Mode) table.Store {
+		return &store{file: held, mode: mode, layout: options.Layout}
+	}, release)
+	return d, nil
 }
 
 // Check opens the file and looks at the table where its name is known; a missing file is made by the first write.
 func (d *destination) Check(ctx context.Context) error {
-	ctx, leave, err := d.gate.Enter(ctx)
+	ctx, leave, err := d.Enter(ctx)
 	if err != nil {
 		return err
 	}
@@ -166,8 +152,8 @@ func (d *destination) Check(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if name, fixed := d.options.Name.Fixed(); fixed {
-		_, err = recordLayout(name, d.mode, d.options.Layout).inspect(ctx, db)
+	if name, fixed := d.Options.Name.Fixed(); fixed {
+		_, err = recordLayout(name, d.Options.Mode, d.Options.Layout).inspect(ctx, db)
 	}
 	if err != nil {
 		return failed("check", err)
@@ -191,10 +177,4 @@ func checkFolder(folder string) error {
 	_ = f.Close()
 	_ = os.Remove(f.Name())
 	return nil
-}
-
-// Close ends running writes as Unavailable. The file stays open: see Files.
-func (d *destination) Close() error {
-	d.gate.Close()
-	return d.release()
 }

@@ -9,7 +9,8 @@ import (
 	"tributary/connectors/table"
 )
 
-// store writes into one file.
+// store writes into one file. It keeps I3 and I5 by the ledger and, because nobody else can have the file open, by looking for what is there before it
+// inserts; see table.Write.
 type store struct {
 	file   *file
 	mode   connectors.Mode

@@ -13,7 +13,7 @@ import (
 
 // Check connects, looks at the server and the rights of the user, and says what to grant. It changes nothing.
 func (d *destination) Check(ctx context.Context) error {
-	ctx, leave, err := d.gate.Enter(ctx)
+	ctx, leave, err := d.Enter(ctx)
 	if err != nil {
 		return err
 	}
@@ -29,13 +29,13 @@ func (d *destination) Check(ctx context.Context) error {
 	if readOnly {
 		return connectors.Errorf(connectors.Invalid, "check", "the server is read-only: give the host of the primary")
 	}
-	s := &store{pool: d.pool, mode: d.mode, layout: d.options.Layout, server: server}
+	s := &store{pool: d.pool, mode: d.Options.Mode, layout: d.Options.Layout, server: server}
 	layouts := s.ledgerLayouts()
-	name, fixed := d.options.Name.Fixed()
+	name, fixed := d.Options.Name.Fixed()
 	if fixed {
 		layouts = append(layouts, s.recordLayout(name))
 	}
-	missing, alter := !fixed, d.options.Layout == connectors.LayoutColumns && d.options.Schema == connectors.Evolve
+	missing, alter := !fixed, d.Options.Layout == connectors.LayoutColumns && d.Options.Schema == connectors.Evolve
 	for _, l := range layouts {
 		f, err := l.inspect(ctx, d.pool, d.pool.dialect)
 		if err == nil && f.table {

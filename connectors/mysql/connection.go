@@ -1,14 +1,13 @@
 package mysql
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"maps"
 	"net"
-	"net/url"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -46,83 +45,55 @@ const (
 	connectTimeout = 10 * time.Second
 )
 
-// parts fills the parts from the URL. No message repeats the URL: it holds a password.
-func (c Connection) parts() (Connection, error) {
+// server is what the parts or the URL say, and the mode of TLS. No message repeats the URL: it holds a password.
+func (c Connection) server() (s outbound.Server, mode string, err error) {
 	if c.URL == "" {
-		return c, nil
+		return outbound.Server{Host: c.Host, Port: c.Port, Database: c.Database, User: c.User, Password: c.Password}, c.SSLMode, nil
 	}
 	if c != (Connection{URL: c.URL}) {
-		return c, connectors.Errorf(connectors.Invalid, "connection", "give url or the parts, not both")
+		return s, "", connectors.Errorf(connectors.Invalid, "connection", "give url or the parts, not both")
 	}
-	u, err := url.Parse(c.URL)
-	if err != nil || u.Scheme != "mysql" && u.Scheme != "mariadb" {
-		return c, connectors.Errorf(connectors.Invalid, "connection", "url: want mysql://user:password@host:port/database, with special characters in the password percent-encoded")
+	s, query, err := outbound.ParseServer(c.URL, "mysql", "mariadb")
+	if err != nil {
+		return s, "", err
 	}
-	p := Connection{Host: u.Hostname(), Database: strings.TrimPrefix(u.Path, "/"), User: u.User.Username()}
-	p.Password, _ = u.User.Password()
-	query := u.Query()
-	for key := range maps.Keys(query) {
+	for key := range query {
 		if strings.ReplaceAll(key, "_", "-") != "ssl-mode" {
-			return c, connectors.Errorf(connectors.Invalid, "connection", "url: the only parameter is ssl-mode; a certificate authority is given as ssl_ca beside the parts")
+			return s, "", connectors.Errorf(connectors.Invalid, "connection", "url: the only parameter is ssl-mode; a certificate authority is given as ssl_ca beside the parts")
 		}
-		p.SSLMode = strings.ReplaceAll(strings.ToLower(query.Get(key)), "-", "_")
+		mode = strings.ReplaceAll(strings.ToLower(query.Get(key)), "-", "_")
 	}
-	if port := u.Port(); port != "" {
-		if p.Port, err = strconv.Atoi(port); err != nil {
-			return c, connectors.Errorf(connectors.Invalid, "connection", "url: the port is not a number")
-		}
-	}
-	return p, nil
+	return s, mode, nil
 }
 
 // config makes the driver's configuration. Nothing of the worker's environment is in it; nothing inside the operator's network is dialled
 // that is not allowed (I14); and no file is given to a server that asks for one: see loader.
 func (c Connection) config(d *dialect, allowed []*net.IPNet) (*mysql.Config, error) {
-	c, err := c.parts()
+	s, mode, err := c.server()
 	if err != nil {
 		return nil, err
 	}
-	if c.Port == 0 {
-		c.Port = 3306
-	}
-	if c.SSLMode == "" {
-		c.SSLMode = preferred
-	}
-	var problems []string
-	if c.Host == "" || strings.ContainsAny(c.Host, ",/@\x00") {
-		problems = append(problems, "host: want the name or address of one server")
-	}
-	if c.Port < 1 || c.Port > 65535 {
-		problems = append(problems, "port: want 1 to 65535")
-	}
-	if c.Database == "" || strings.Contains(c.Database, "\x00") {
-		problems = append(problems, "database is missing")
-	}
-	if c.User == "" || strings.Contains(c.User, "\x00") {
-		problems = append(problems, "user is missing")
-	}
-	if !slices.Contains(sslModes, c.SSLMode) {
+	s.Port, mode = cmp.Or(s.Port, 3306), cmp.Or(mode, preferred)
+	problems := s.Problems()
+	if !slices.Contains(sslModes, mode) {
 		problems = append(problems, "ssl_mode: want "+strings.Join(sslModes, ", "))
 	}
-	var roots *x509.CertPool
-	if c.SSLCA != "" {
-		roots = x509.NewCertPool()
-		if !roots.AppendCertsFromPEM([]byte(c.SSLCA)) {
-			problems = append(problems, "ssl_ca: want the certificate itself as PEM text, not the name of a file")
-		}
-		if c.SSLMode != verifyCA && c.SSLMode != verifyIdentity {
-			problems = append(problems, "ssl_ca needs ssl_mode verify_identity or verify_ca")
-		}
+	roots, ok := outbound.Roots(c.SSLCA)
+	if !ok {
+		problems = append(problems, "ssl_ca: want the certificate itself as PEM text, not the name of a file")
+	}
+	if roots != nil && mode != verifyCA && mode != verifyIdentity {
+		problems = append(problems, "ssl_ca needs ssl_mode verify_identity or verify_ca")
 	}
 	if problems != nil {
 		return nil, connectors.Errorf(connectors.Invalid, "connection", "%s", strings.Join(problems, "; "))
 	}
 
 	config := mysql.NewConfig()
-	config.User, config.Passwd, config.DBName = c.User, c.Password, c.Database
-	config.Net, config.Addr = "tcp", net.JoinHostPort(c.Host, strconv.Itoa(c.Port))
-	config.TLS = tlsOf(c.SSLMode, c.Host, roots)
-	config.AllowFallbackToPlaintext = c.SSLMode == preferred
+	config.User, config.Passwd, config.DBName = s.User, s.Password, s.Database
+	config.Net, config.Addr = "tcp", s.Address()
+	config.TLS = tlsOf(mode, s.Host, roots)
+	config.AllowFallbackToPlaintext = mode == preferred
 	config.Timeout = connectTimeout
 	config.MaxAllowedPacket = 0 // what the server says
 	config.InterpolateParams = true

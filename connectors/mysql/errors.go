@@ -1,12 +1,8 @@
 package mysql
 
 import (
-	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
-	"net"
 	"slices"
 	"strings"
 
@@ -89,6 +85,10 @@ func inRow(e *mysql.MySQLError) bool {
 	return slices.Contains(rowNumbers, e.Number) || slices.Contains([]string{"21", "22", "23", "44", "45"}, class(e))
 }
 
+var advice = outbound.Advice{
+	Public: "give a public host", Trusted: "give the right host and, as ssl_ca, the authority that signed it", Plain: "set ssl_mode to disabled or preferred",
+}
+
 // failed turns what the driver returned into an *Error. The server's own message is repeated only where it quotes no row (I7).
 func (p *pool) failed(op string, err error) *connectors.Error {
 	var e *connectors.Error
@@ -99,40 +99,17 @@ func (p *pool) failed(op string, err error) *connectors.Error {
 	if errors.As(err, &m) {
 		return p.answered(op, m)
 	}
-	where := p.config.Addr
-	e = &connectors.Error{Kind: connectors.Unavailable, Op: op, Message: "the connection to " + where + " failed", Err: err}
-	var (
-		unknown  x509.UnknownAuthorityError
-		hostname x509.HostnameError
-		invalid  x509.CertificateInvalidError
-		verify   *tls.CertificateVerificationError
-		network  *net.OpError
-		lookup   *net.DNSError
-	)
 	switch {
-	case errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded):
-		e.Message = "timed out or cancelled at " + where
-	case errors.Is(err, outbound.ErrRefused):
-		e.Kind = connectors.Invalid
-		e.Message = "the address of " + where + " is inside the network or reserved: give a public host, or let the operator allow its network"
-	case errors.As(err, &unknown) || errors.As(err, &hostname) || errors.As(err, &invalid) || errors.As(err, &verify):
-		e.Kind = connectors.Invalid
-		e.Message = "the certificate of " + where + " is not to be trusted: give the right host and, as ssl_ca, the authority that signed it"
 	case errors.Is(err, mysql.ErrNoTLS):
-		e.Kind = connectors.Invalid
-		e.Message = where + " does not speak TLS: set ssl_mode to disabled or preferred if it may be spoken to in the clear"
+		err = errors.Join(outbound.ErrNoTLS, err)
 	case errors.Is(err, mysql.ErrUnknownPlugin) || errors.Is(err, mysql.ErrOldPassword) || errors.Is(err, mysql.ErrCleartextPassword):
-		e.Kind = connectors.Unauthorized
-		e.Message = "the user logs in by a plugin that is not supported: let it have caching_sha2_password, ed25519 or mysql_native_password"
+		return &connectors.Error{Kind: connectors.Unauthorized, Op: op, Err: err,
+			Message: "the user logs in by a plugin that is not supported: let it have caching_sha2_password, ed25519 or mysql_native_password"}
 	case errors.Is(err, mysql.ErrPktTooLarge):
 		p.forget()
-		e.Message = "the server takes smaller packets than before"
-	case errors.As(err, &lookup):
-		e.Message = "the name " + lookup.Name + " is not found"
-	case errors.As(err, &network):
-		e.Message = "can't reach " + where + ": " + network.Err.Error()
+		return &connectors.Error{Kind: connectors.Unavailable, Op: op, Message: "the server takes smaller packets than before", Err: err}
 	}
-	return e
+	return advice.Unreached(op, p.config.Addr, err)
 }
 
 // answered describes a server's error.

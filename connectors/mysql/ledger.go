@@ -11,7 +11,7 @@ import (
 	"tributary/connectors/table"
 )
 
-// store writes into one database.
+// store writes into one database. It keeps I3 and I5 by the ledger and the unique key of each table; see table.Write.
 type store struct {
 	pool   *pool
 	mode   connectors.Mode

@@ -4,8 +4,6 @@
 package mysql
 
 import (
-	"context"
-
 	"tributary/connectors"
 	"tributary/connectors/lifetime"
 	"tributary/connectors/table"
@@ -44,11 +42,8 @@ func definition(d *dialect) connectors.Definition {
 }
 
 type destination struct {
-	pool    *pool
-	release func() error
-	options table.Options
-	mode    connectors.Mode
-	gate    lifetime.Gate
+	table.Destination
+	pool *pool
 }
 
 var (
@@ -56,7 +51,7 @@ var (
 	_ connectors.Checker     = (*destination)(nil)
 )
 
-func open(c connectors.Config, d *dialect, pools *lifetime.Shared[*pool]) (connectors.Destination, error) {
+func open(c connectors.Config, of *dialect, pools *lifetime.Shared[*pool]) (connectors.Destination, error) {
 	settings, err := connectors.Decode[Settings](c.Settings)
 	if err != nil {
 		return nil, err
@@ -70,33 +65,17 @@ func open(c connectors.Config, d *dialect, pools *lifetime.Shared[*pool]) (conne
 	if err != nil {
 		return nil, err
 	}
-	config, err := connection.config(d, c.Env.Networks)
+	config, err := connection.config(of, c.Env.Networks)
 	if err != nil {
 		return nil, err
 	}
-	p, release, err := pools.Acquire(string(c.Connection), func() (*pool, error) { return newPool(d, config) })
+	p, release, err := pools.Acquire(string(c.Connection), func() (*pool, error) { return newPool(of, config) })
 	if err != nil {
 		return nil, err
 	}
-	mode := c.Mode
-	if mode == "" {
-		mode = connectors.Append
-	}
-	return &destination{pool: p, release: release, options: options, mode: mode}, nil
-}
-
-// Write keeps I3 and I5 by the ledger and the unique key of each table; see table.Write.
-func (d *destination) Write(ctx context.Context, b connectors.Batch) (connectors.Result, error) {
-	ctx, leave, err := d.gate.Enter(ctx)
-	if err != nil {
-		return connectors.NewResult(len(b.Records)), err
-	}
-	defer leave()
-	return table.Write(ctx, &store{pool: d.pool, mode: b.Mode, layout: d.options.Layout}, d.options, b)
-}
-
-// Close ends running writes as Unavailable.
-func (d *destination) Close() error {
-	d.gate.Close()
-	return d.release()
+	d := &destination{pool: p}
+	d.Open(options, func(mode connectors.Mode) table.Store {
+		return &store{pool: p, mode: mode, layout: options.Layout}
+	}, release)
+	return d, nil
 }

@@ -7,6 +7,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"tributary/connectors"
+	"tributary/connectors/pgwire"
 	"tributary/connectors/table"
 )
 
@@ -15,7 +16,7 @@ const oldest = 120000
 
 // Check connects, looks at the server and the rights of the role, and says what to grant. It changes nothing.
 func (d *destination) Check(ctx context.Context) error {
-	ctx, leave, err := d.gate.Enter(ctx)
+	ctx, leave, err := d.Enter(ctx)
 	if err != nil {
 		return err
 	}
@@ -43,11 +44,11 @@ func (d *destination) Check(ctx context.Context) error {
 	g := d.pool.grants(d.schema)
 	var missing []string
 	if !temporary {
-		missing = append(missing, g.temporary)
+		missing = append(missing, g.Temporary)
 	}
 	if !use {
-		missing = append(missing, g.schema)
-		return connectors.Errorf(connectors.Forbidden, "check", "the role lacks rights; %s", administrator(missing))
+		missing = append(missing, g.Schema)
+		return connectors.Errorf(connectors.Forbidden, "check", "the role lacks rights; %s", pgwire.Administrator(missing...))
 	}
 	tablesMissing, tablesDenied, err := d.checkTables(ctx)
 	if err != nil {
@@ -55,23 +56,23 @@ func (d *destination) Check(ctx context.Context) error {
 	}
 	switch {
 	case tablesMissing && !create && !schemaExists:
-		missing = append(missing, g.create)
+		missing = append(missing, g.Create)
 	case tablesMissing && !create:
-		missing = append(missing, g.schema)
+		missing = append(missing, g.Schema)
 	}
 	if tablesDenied {
-		missing = append(missing, g.tables)
+		missing = append(missing, g.Tables)
 	}
 	if missing != nil {
-		return connectors.Errorf(connectors.Forbidden, "check", "the role lacks rights; %s", administrator(missing))
+		return connectors.Errorf(connectors.Forbidden, "check", "the role lacks rights; %s", pgwire.Administrator(missing...))
 	}
 	return d.checkOwner(ctx)
 }
 
 // checkOwner looks whether the role may change the table, where it may have to.
 func (d *destination) checkOwner(ctx context.Context) error {
-	name, fixed := d.options.Name.Fixed()
-	if !fixed || d.options.Layout != connectors.LayoutColumns || d.options.Schema != connectors.Evolve {
+	name, fixed := d.Options.Name.Fixed()
+	if !fixed || d.Options.Layout != connectors.LayoutColumns || d.Options.Schema != connectors.Evolve {
 		return nil
 	}
 	var others bool
@@ -82,7 +83,7 @@ func (d *destination) checkOwner(ctx context.Context) error {
 	}
 	if others {
 		hand := fmt.Sprintf("ALTER TABLE %s OWNER TO %s", pgx.Identifier{d.schema, name}.Sanitize(), pgx.Identifier{d.pool.Config().ConnConfig.User}.Sanitize())
-		return connectors.Errorf(connectors.Forbidden, "check", "schema evolve has to change the table, which is another role's; set another rule, or %s", administrator([]string{hand}))
+		return connectors.Errorf(connectors.Forbidden, "check", "schema evolve has to change the table, which is another role's; set another rule, or %s", pgwire.Administrator(hand))
 	}
 	return nil
 }
@@ -90,10 +91,10 @@ func (d *destination) checkOwner(ctx context.Context) error {
 // checkTables looks at the tables whose names are known beforehand. missing says that some have yet to be created, denied that the role
 // may not write into one that exists.
 func (d *destination) checkTables(ctx context.Context) (missing, denied bool, err error) {
-	layouts := ledgerLayouts(d.schema, d.options.Layout)
-	name, fixed := d.options.Name.Fixed()
+	layouts := ledgerLayouts(d.schema, d.Options.Layout)
+	name, fixed := d.Options.Name.Fixed()
 	if fixed {
-		layouts = append(layouts, recordLayout(d.schema, name, d.mode, d.options.Layout))
+		layouts = append(layouts, recordLayout(d.schema, name, d.Options.Mode, d.Options.Layout))
 	}
 	missing = !fixed
 	for _, l := range layouts {

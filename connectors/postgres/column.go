@@ -10,36 +10,13 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"tributary/connectors/pgwire"
 	"tributary/connectors/table"
 )
 
 // natives are the types of the columns that are made for fields.
 var natives = map[table.Type]string{
-	table.Boolean: "boolean", table.Integer: "bigint", table.Decimal: "numeric", table.Text: "text", table.Timestamp: "timestamp with time zone", table.JSON: "json",
-}
-
-// typeOf says what a type as format_type spells it holds. A type that is narrower than ours, such as integer or numeric(10,2), refuses or rounds by itself.
-func typeOf(native string) table.Type {
-	before, rest, found := strings.Cut(native, "(")
-	if found {
-		_, after, _ := strings.Cut(rest, ")")
-		before += after
-	}
-	switch before {
-	case "boolean":
-		return table.Boolean
-	case "smallint", "integer", "bigint":
-		return table.Integer
-	case "numeric", "real", "double precision":
-		return table.Decimal
-	case "text", "character varying", "character":
-		return table.Text
-	case "timestamp with time zone", "timestamp without time zone":
-		return table.Timestamp
-	case "json", "jsonb":
-		return table.JSON
-	}
-	return table.Other
+	table.Boolean: "boolean", table.Integer: "bigint", table.Decimal: "numeric", table.Text: "text", table.Timestamp: pgwire.Timestamp, table.JSON: "json",
 }
 
 // Columns locks the table against changes of its columns; it waits for those under way.
@@ -71,7 +48,7 @@ func (s *store) columns(ctx context.Context, q querier, name string) ([]table.Co
 		if slices.ContainsFunc(metadataColumns, func(m column) bool { return m.name == c.Name }) || c.Name == seenColumn.name {
 			return nil
 		}
-		c.Type, c.Made = typeOf(c.Native), made == c.Native
+		c.Type, c.Made = pgwire.TypeOf(c.Native, "json", "jsonb"), made == c.Native
 		if closed {
 			c.Type = table.Closed
 		}

@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"tributary/connectors"
+	"tributary/connectors/pgwire"
 	"tributary/connectors/table"
 )
 
@@ -112,7 +113,7 @@ func (t *ledgerTx) Insert(ctx context.Context, b *connectors.Batch, rows *table.
 	}
 	if !t.staged || t.layout == connectors.LayoutColumns {
 		if _, err := t.Exec(ctx, g.create); err != nil {
-			return t.failed(creatingStage, err)
+			return t.failed(pgwire.CreatingStage, err)
 		}
 		t.staged = true
 	}

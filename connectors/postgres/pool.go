@@ -3,8 +3,6 @@ package postgres
 import (
 	"context"
 
-	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"tributary/connectors"
@@ -25,11 +23,6 @@ type readiness struct {
 }
 
 func newPool(config *pgxpool.Config) (*pool, error) {
-	// Nothing is prepared on the server, so that a pooler between may hand each transaction to another connection.
-	config.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeExec
-	config.ConnConfig.StatementCacheCapacity = 0
-	config.ConnConfig.DescriptionCacheCapacity = 0
-	config.ConnConfig.OnNotice = func(*pgconn.PgConn, *pgconn.Notice) {}
 	p, err := pgxpool.NewWithConfig(context.Background(), config)
 	if err != nil {
 		return nil, connectors.Errorf(connectors.Invalid, "connection", "the pool can't be made")

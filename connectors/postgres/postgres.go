@@ -4,7 +4,7 @@
 package postgres
 
 import (
-	"context"
+	"cmp"
 	"slices"
 
 	"tributary/connectors"
@@ -49,12 +49,9 @@ func Definition() connectors.Definition {
 }
 
 type destination struct {
-	pool    *pool
-	release func() error
-	schema  string
-	options table.Options
-	mode    connectors.Mode
-	gate    lifetime.Gate
+	table.Destination
+	pool   *pool
+	schema string
 }
 
 var (
@@ -72,9 +69,7 @@ func open(c connectors.Config, pools *lifetime.Shared[*pool]) (connectors.Destin
 		return nil, err
 	}
 	options.Limits, options.Dialect = limits, dialect
-	if settings.Schema == "" {
-		settings.Schema = "public"
-	}
+	settings.Schema = cmp.Or(settings.Schema, "public")
 	if len(settings.Schema) > limits.Name {
 		return nil, connectors.Errorf(connectors.Invalid, "settings", "schema: longer than %d bytes", limits.Name)
 	}
@@ -90,25 +85,11 @@ func open(c connectors.Config, pools *lifetime.Shared[*pool]) (connectors.Destin
 	if err != nil {
 		return nil, err
 	}
-	mode := c.Mode
-	if mode == "" {
-		mode = connectors.Append
-	}
-	return &destination{pool: p, release: release, schema: settings.Schema, options: options, mode: mode}, nil
+	d := &destination{pool: p, schema: settings.Schema}
+	d.Open(options, d.store, release)
+	return d, nil
 }
 
-// Write keeps I3 and I5 by the ledger and the unique key of each table; see table.Write.
-func (d *destination) Write(ctx context.Context, b connectors.Batch) (connectors.Result, error) {
-	ctx, leave, err := d.gate.Enter(ctx)
-	if err != nil {
-		return connectors.NewResult(len(b.Records)), err
-	}
-	defer leave()
-	return table.Write(ctx, &store{pool: d.pool, schema: d.schema, mode: b.Mode, layout: d.options.Layout}, d.options, b)
-}
-
-// Close ends running writes as Unavailable.
-func (d *destination) Close() error {
-	d.gate.Close()
-	return d.release()
+func (d *destination) store(mode connectors.Mode) table.Store {
+	return &store{pool: d.pool, schema: d.schema, mode: mode, layout: d.Options.Layout}
 }

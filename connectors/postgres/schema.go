@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"tributary/connectors"
+	"tributary/connectors/pgwire"
 	"tributary/connectors/table"
 )
 
@@ -195,15 +196,15 @@ func (p *pool) ensure(ctx context.Context, schema string, layouts []layout) erro
 	defer tx.Rollback()
 	// IF NOT EXISTS does not help two that create at once, and needs rights even where there is nothing to do.
 	if _, err := tx.Exec(ctx, `SELECT pg_advisory_xact_lock(hashtextextended('tributary ' || $1, 0))`, schema); err != nil {
-		return p.explain(schema, creatingTable, err)
+		return p.explain(schema, pgwire.CreatingTable, err)
 	}
 	var exists bool
 	if err := tx.QueryRow(ctx, `SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = $1)`, schema).Scan(&exists); err != nil {
-		return p.explain(schema, creatingSchema, err)
+		return p.explain(schema, pgwire.CreatingSchema, err)
 	}
 	if !exists {
 		if _, err := tx.Exec(ctx, "CREATE SCHEMA "+pgx.Identifier{schema}.Sanitize()); err != nil {
-			return p.explain(schema, creatingSchema, err)
+			return p.explain(schema, pgwire.CreatingSchema, err)
 		}
 	}
 	for _, l := range layouts {
@@ -221,11 +222,11 @@ func (p *pool) ensure(ctx context.Context, schema string, layouts []layout) erro
 			_, err = tx.Exec(ctx, l.createKey())
 		}
 		if err != nil {
-			return p.explain(schema, creatingTable, err)
+			return p.explain(schema, pgwire.CreatingTable, err)
 		}
 	}
 	if err := tx.commit(ctx); err != nil {
-		return p.explain(schema, creatingTable, err)
+		return p.explain(schema, pgwire.CreatingTable, err)
 	}
 	return nil
 }

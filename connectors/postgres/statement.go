@@ -12,7 +12,7 @@ import (
 	"tributary/connectors/table"
 )
 
-// store writes into one schema.
+// store writes into one schema. It keeps I3 and I5 by the ledger and the unique key of each table; see table.Write.
 type store struct {
 	pool   *pool
 	schema string

@@ -13,13 +13,14 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"tributary/connectors"
+	"tributary/connectors/pgwire"
 	"tributary/connectors/table"
 )
 
 // Check connects, looks at the server and the rights of the user, asks S3 whether files may be written, and Redshift whether it may read them, and says
 // what to grant. It changes nothing.
 func (d *destination) Check(ctx context.Context) error {
-	ctx, leave, err := d.gate.Enter(ctx)
+	ctx, leave, err := d.Enter(ctx)
 	if err != nil {
 		return err
 	}
@@ -62,7 +63,7 @@ func (d *destination) checkDatabase(ctx context.Context, conn *session) error {
 	}
 	var missing []string
 	if !temporary {
-		missing = append(missing, g.temporary)
+		missing = append(missing, g.Temporary)
 	}
 	if schemas == 0 {
 		var create bool
@@ -70,7 +71,7 @@ func (d *destination) checkDatabase(ctx context.Context, conn *session) error {
 			return d.failed(err)
 		}
 		if !create {
-			missing = append(missing, g.create)
+			missing = append(missing, g.Create)
 		}
 		return lacking(missing)
 	}
@@ -79,17 +80,17 @@ func (d *destination) checkDatabase(ctx context.Context, conn *session) error {
 		return d.failed(err)
 	}
 	if !use {
-		return lacking(append(missing, g.schema))
+		return lacking(append(missing, g.Schema))
 	}
 	tablesMissing, denied, err := d.checkTables(ctx, conn)
 	if err != nil {
 		return err
 	}
 	if tablesMissing && !create {
-		missing = append(missing, g.schema)
+		missing = append(missing, g.Schema)
 	}
 	if denied {
-		missing = append(missing, g.tables)
+		missing = append(missing, g.Tables)
 	}
 	if err := lacking(missing); err != nil {
 		return err
@@ -101,16 +102,16 @@ func lacking(missing []string) error {
 	if missing == nil {
 		return nil
 	}
-	return connectors.Errorf(connectors.Forbidden, "check", "the user lacks rights; %s", administrator(missing))
+	return connectors.Errorf(connectors.Forbidden, "check", "the user lacks rights; %s", pgwire.Administrator(missing...))
 }
 
 // checkTables looks at the tables whose names are known beforehand. missing says that some have yet to be created, denied that the user
 // may not write into one that exists.
 func (d *destination) checkTables(ctx context.Context, conn *session) (missing, denied bool, err error) {
-	layouts := ledgerLayouts(d.schema, d.options.Layout)
-	name, fixed := d.options.Name.Fixed()
+	layouts := ledgerLayouts(d.schema, d.Options.Layout)
+	name, fixed := d.Options.Name.Fixed()
 	if fixed {
-		layouts = append(layouts, d.store(d.mode).recordLayout(spell(name)))
+		layouts = append(layouts, d.store(d.Options.Mode).recordLayout(spell(name)))
 	}
 	missing = !fixed
 	for _, l := range layouts {
@@ -139,8 +140,8 @@ func (d *destination) checkTables(ctx context.Context, conn *session) (missing, 
 
 // checkOwner looks whether the user may add columns to the table, where it may have to.
 func (d *destination) checkOwner(ctx context.Context, conn *session) error {
-	name, fixed := d.options.Name.Fixed()
-	if !fixed || d.options.Layout != connectors.LayoutColumns || d.options.Schema != connectors.Evolve {
+	name, fixed := d.Options.Name.Fixed()
+	if !fixed || d.Options.Layout != connectors.LayoutColumns || d.Options.Schema != connectors.Evolve {
 		return nil
 	}
 	var others int
@@ -152,7 +153,7 @@ func (d *destination) checkOwner(ctx context.Context, conn *session) error {
 	}
 	if others > 0 {
 		hand := fmt.Sprintf("ALTER TABLE %s.%s OWNER TO %s", quote(d.schema), quote(spell(name)), quote(d.pool.user()))
-		return connectors.Errorf(connectors.Forbidden, "check", "schema evolve has to change the table, which is another user's; set another rule, or %s", administrator([]string{hand}))
+		return connectors.Errorf(connectors.Forbidden, "check", "schema evolve has to change the table, which is another user's; set another rule, or %s", pgwire.Administrator(hand))
 	}
 	return nil
 }
@@ -177,7 +178,7 @@ func (f *files) check(ctx context.Context) error {
 func (d *destination) checkRole(ctx context.Context, conn *session) error {
 	g := &stage{name: table.Own + "check_" + strings.ToLower(rand.Text()[:16])}
 	if _, err := conn.Exec(ctx, g.create()); err != nil {
-		return d.pool.explain(d.schema, creatingStage, err)
+		return d.pool.explain(d.schema, pgwire.CreatingStage, err)
 	}
 	_, err := conn.Exec(ctx, d.pool.files.load(g, d.pool.files.prefix+"/check-"+strings.ToLower(rand.Text())+".manifest"))
 	_, dropped := conn.Exec(ctx, "DROP TABLE "+quote(g.name))

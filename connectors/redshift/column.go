@@ -3,10 +3,10 @@ package redshift
 import (
 	"context"
 	"slices"
-	"strings"
 
 	"github.com/jackc/pgx/v5"
 
+	"tributary/connectors/pgwire"
 	"tributary/connectors/table"
 )
 
@@ -20,30 +20,6 @@ func (s *store) native(t table.Type) string {
 		return s.json
 	}
 	return natives[t]
-}
-
-// typeOf says what a type as format_type spells it holds. A type that is narrower than ours, such as integer or numeric(10,2), refuses or rounds by itself.
-func typeOf(native string) table.Type {
-	before, rest, found := strings.Cut(native, "(")
-	if found {
-		_, after, _ := strings.Cut(rest, ")")
-		before += after
-	}
-	switch before {
-	case "boolean":
-		return table.Boolean
-	case "smallint", "integer", "bigint":
-		return table.Integer
-	case "numeric", "real", "double precision":
-		return table.Decimal
-	case "character varying", "character", "text":
-		return table.Text
-	case timeType, "timestamp without time zone":
-		return table.Timestamp
-	case superType:
-		return table.JSON
-	}
-	return table.Other
 }
 
 // asJSON marks, in table.Memory, a column of text that holds JSON: its type alone does not tell.
@@ -72,7 +48,7 @@ func (s *store) columns(ctx context.Context, q querier, name string) ([]table.Co
 			continue
 		}
 		m := memories[f.name]
-		c := table.Column{Name: f.name, Type: typeOf(f.kind), Native: f.kind, Part: table.Part(m.part), Field: m.field, Made: m.made == f.kind}
+		c := table.Column{Name: f.name, Type: pgwire.TypeOf(f.kind, superType), Native: f.kind, Part: table.Part(m.part), Field: m.field, Made: m.made == f.kind}
 		if m.made == asJSON+f.kind {
 			c.Type, c.Made = table.JSON, true
 		}

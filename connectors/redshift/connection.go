@@ -2,11 +2,8 @@ package redshift
 
 import (
 	"cmp"
-	"crypto/x509"
-	"fmt"
 	"net"
 	"regexp"
-	"slices"
 	"strings"
 	"time"
 
@@ -15,6 +12,7 @@ import (
 	"tributary/connectors"
 	"tributary/connectors/amazon"
 	"tributary/connectors/outbound"
+	"tributary/connectors/pgwire"
 )
 
 // Connection is how to reach a database, and the bucket through which rows get there.
@@ -40,7 +38,6 @@ type Connection struct {
 }
 
 var (
-	sslModes = []string{"disable", "prefer", "require", "verify-ca", "verify-full"}
 	// nameRule is of clusters and workgroups: https://docs.aws.amazon.com/redshift/latest/APIReference/API_CreateCluster.html
 	nameRule   = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,63}$`)
 	bucketRule = regexp.MustCompile(`^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$`)
@@ -50,13 +47,11 @@ var (
 )
 
 const (
-	maxConns       = 4
 	connectTimeout = 30 * time.Second // a serverless workgroup that sleeps takes its time
 	defaultPrefix  = "tributary"
 )
 
-// config checks the connection and makes the pool's configuration. Everything is set here, so that no variable, password file or certificate of the worker's
-// own account goes to a server that a user named; and nothing inside the operator's network is dialled that is not allowed (I14).
+// config checks the connection and makes the pool's configuration.
 func (c Connection) config(operator bool, allowed []*net.IPNet) (*pgxpool.Config, error) {
 	port, mode := cmp.Or(c.Port, 5439), cmp.Or(c.SSLMode, "verify-full")
 	var problems []string
@@ -79,17 +74,12 @@ func (c Connection) config(operator bool, allowed []*net.IPNet) (*pgxpool.Config
 	want(c.Workgroup == "" || c.User == "", "user: a workgroup lets in who the credentials of AWS are; leave it out")
 	want(c.Cluster == "" || nameRule.MatchString(c.Cluster), "cluster: want the identifier of a cluster, such as warehouse")
 	want(c.Workgroup == "" || nameRule.MatchString(c.Workgroup), "workgroup: want the name of a workgroup, such as sales")
-	want(slices.Contains(sslModes, mode), "sslmode: want "+strings.Join(sslModes, ", "))
+	roots, unfit := pgwire.TLS(mode, c.SSLRootCert)
+	problems = append(problems, unfit...)
 	want(bucketRule.MatchString(c.Bucket), "bucket: want the name of an S3 bucket")
 	want(c.Prefix == "" || prefixRule.MatchString(c.Prefix) && len(c.Prefix) <= 500, "prefix: want a folder such as loads/tributary, of letters, digits and !_.=-")
 	want(amazon.IsRegion(c.Region), "region: want that of the bucket, such as eu-central-1")
 	want(roleRule.MatchString(c.IAMRole), "iam_role: want the ARN of a role such as arn:aws:iam::123456789012:role/redshift-load, or default")
-	var roots *x509.CertPool
-	if c.SSLRootCert != "" {
-		roots = x509.NewCertPool()
-		want(roots.AppendCertsFromPEM([]byte(c.SSLRootCert)), "sslrootcert: want the certificate itself as PEM text, not the name of a file")
-		want(strings.HasPrefix(mode, "verify-"), "sslrootcert needs sslmode verify-full or verify-ca")
-	}
 	if problems != nil {
 		return nil, connectors.Errorf(connectors.Invalid, "connection", "%s", strings.Join(problems, "; "))
 	}
@@ -100,26 +90,6 @@ func (c Connection) config(operator bool, allowed []*net.IPNet) (*pgxpool.Config
 		return nil, err
 	}
 
-	config, err := pgxpool.ParseConfig(fmt.Sprintf(
-		"host=%s port=%d dbname=%s user=%s sslmode=%s sslrootcert='' sslcert='' sslkey='' passfile='' target_session_attrs=any",
-		parameter(c.Host), port, parameter(c.Database), parameter(cmp.Or(c.User, "-")), mode)) // without a user it would be the worker's own
-	if err != nil {
-		return nil, connectors.Errorf(connectors.Invalid, "connection", "the parts do not make a connection")
-	}
-	config.ConnConfig.User, config.ConnConfig.Password = c.User, c.Password
-	config.ConnConfig.ConnectTimeout = connectTimeout
-	config.ConnConfig.RuntimeParams = map[string]string{"application_name": "tributary", "client_encoding": "UTF8"}
-	if config.ConnConfig.TLSConfig != nil {
-		config.ConnConfig.TLSConfig.RootCAs = roots
-	}
-	config.ConnConfig.DialFunc = outbound.Dialer(allowed).DialContext
-	config.MaxConns = maxConns
-	config.MinConns = 0
-	config.MaxConnIdleTime = time.Minute
-	return config, nil
-}
-
-// parameter makes a value of a key=value connection string.
-func parameter(s string) string {
-	return "'" + strings.NewReplacer(`\`, `\\`, `'`, `\'`).Replace(s) + "'"
+	server := outbound.Server{Host: c.Host, Port: port, Database: c.Database, User: c.User, Password: c.Password}
+	return pgwire.Config(server, mode, roots, connectTimeout, allowed)
 }

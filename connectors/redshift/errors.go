@@ -2,11 +2,8 @@ package redshift
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
-	"net"
 	"regexp"
 	"strings"
 
@@ -15,37 +12,13 @@ import (
 	"tributary/connectors"
 	"tributary/connectors/amazon"
 	"tributary/connectors/outbound"
+	"tributary/connectors/pgwire"
 	"tributary/connectors/table"
 )
 
-// kinds maps SQLSTATEs to kinds (I9), the longest prefix first that fits. Redshift has those of PostgreSQL
-// (https://www.postgresql.org/docs/current/errcodes-appendix.html), and XX000 for all that is its own: see signs.
-// The table stands in docs/destinations/redshift.md too.
-var kinds = []struct {
-	prefix string
-	kind   connectors.Kind
-}{
-	{"25006", connectors.Unavailable}, // read-only, such as while a cluster is resized
-	{"28", connectors.Unauthorized},
-	{"3D000", connectors.NotFound},
-	{"3F000", connectors.NotFound},
-	{"42501", connectors.Forbidden},
-	{"42P01", connectors.Unavailable}, // a table vanished: the next attempt makes it again
-	{"08", connectors.Unavailable},
-	{"25", connectors.Unavailable},
-	{"40", connectors.Unavailable},
-	{"53", connectors.Unavailable},
-	{"55", connectors.Unavailable},
-	{"57", connectors.Unavailable},
-	{"58", connectors.Unavailable},
-	{"0A", connectors.Invalid},
-	{"22", connectors.Invalid},
-	{"23", connectors.Invalid},
-	{"42", connectors.Invalid},
-	{"54", connectors.Invalid},
-}
+var advice = outbound.Advice{Public: "make the endpoint publicly accessible", Trusted: "give the endpoint's own name and, as sslrootcert, the authority that signed it"}
 
-// sign is how an error of Redshift's own is told, which has no SQLSTATE of its own: by its words.
+// sign is how an error of Redshift's own is told: it has no SQLSTATE but XX000, so by its words. The table stands in docs/destinations/redshift.md too.
 type sign struct {
 	words  *regexp.Regexp
 	kind   connectors.Kind
@@ -78,58 +51,18 @@ var (
 	valueSign = regexp.MustCompile(`(?i)^(ERROR:\s*)?(numeric data overflow|overflow|invalid digit|value too long|invalid (input|data|json|value)|error converting|date/time field|string length exceeds|super value|json parsing)`)
 )
 
-// rowClasses are the SQLSTATE classes of errors that lie in a row.
-var rowClasses = []string{"21", "22", "23", "44", "54"}
-
-func kindOf(sqlstate string) connectors.Kind {
-	for _, k := range kinds {
-		if strings.HasPrefix(sqlstate, k.prefix) {
-			return k.kind
-		}
-	}
-	return connectors.Unknown
-}
-
 // failed turns what pgx returned into an *Error. The server's own message is repeated only where it speaks of names and rights: others may quote a row (I7).
 func (p *pool) failed(op string, err error) *connectors.Error {
 	var e *connectors.Error
 	if errors.As(err, &e) {
 		return e
 	}
-	config := p.Config().ConnConfig
-	where := fmt.Sprintf("%s:%d", config.Host, config.Port)
 	var pg *pgconn.PgError
-	if errors.As(err, &pg) {
-		e := p.answered(op, pg)
-		e.Err = err
-		return e
+	if !errors.As(err, &pg) {
+		return pgwire.Unreached(p.Config().ConnConfig, advice, op, err)
 	}
-	e = &connectors.Error{Kind: connectors.Unavailable, Op: op, Message: "the connection to " + where + " failed", Err: err}
-	var (
-		unknown  x509.UnknownAuthorityError
-		hostname x509.HostnameError
-		invalid  x509.CertificateInvalidError
-		verify   *tls.CertificateVerificationError
-		network  *net.OpError
-		lookup   *net.DNSError
-	)
-	switch {
-	case errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded):
-		e.Message = "timed out or cancelled at " + where
-	case errors.Is(err, outbound.ErrRefused):
-		e.Kind = connectors.Invalid
-		e.Message = "the address of " + where + " is inside the network or reserved: make the endpoint publicly accessible, or let the operator allow its network"
-	case errors.As(err, &unknown) || errors.As(err, &hostname) || errors.As(err, &invalid) || errors.As(err, &verify):
-		e.Kind = connectors.Invalid
-		e.Message = "the certificate of " + where + " is not to be trusted: give the endpoint's own name and, as sslrootcert, the authority that signed it"
-	case strings.Contains(err.Error(), "server refused TLS connection"):
-		e.Kind = connectors.Invalid
-		e.Message = where + " does not speak TLS: set sslmode to disable or prefer if it may be spoken to in the clear"
-	case errors.As(err, &lookup):
-		e.Message = "the name " + config.Host + " is not found"
-	case errors.As(err, &network):
-		e.Message = "can't reach " + where + ": " + network.Err.Error()
-	}
+	e = p.answered(op, pg)
+	e.Err = err
 	return e
 }
 
@@ -150,7 +83,7 @@ func (p *pool) answered(op string, pg *pgconn.PgError) *connectors.Error {
 	if goneSign.MatchString(text) {
 		return connectors.Errorf(connectors.Unavailable, op, "a file of the load is gone: another attempt may have been first")
 	}
-	kind := kindOf(pg.Code)
+	kind := pgwire.KindOf(pg.Code)
 	message := "Redshift failed"
 	switch pg.Code[:min(2, len(pg.Code))] {
 	case "28":
@@ -199,12 +132,7 @@ func (s *store) refused(op string, err error) error {
 			s.pool.ready.Forget()
 			return connectors.Errorf(connectors.Invalid, op, "a column was added to the table as NOT NULL without a default: give it one")
 		}
-		for _, class := range rowClasses {
-			if strings.HasPrefix(pg.Code, class) {
-				return &table.RowError{Reason: fmt.Sprintf("Redshift refused a value of it (SQLSTATE %s)", pg.Code)}
-			}
-		}
-		if valueSign.MatchString(pg.Message) {
+		if pgwire.InRow(pg.Code) || valueSign.MatchString(pg.Message) {
 			return &table.RowError{Reason: fmt.Sprintf("Redshift refused a value of it (SQLSTATE %s)", pg.Code)}
 		}
 	}
@@ -221,41 +149,12 @@ func (p *pool) explain(schema, op string, err error) *connectors.Error {
 	if !errors.As(err, &pg) || pg.Code != "42501" {
 		return e
 	}
-	g := p.grants(schema)
-	advice := []string{g.schema, g.tables}
-	switch op {
-	case creatingSchema:
-		advice = []string{g.create}
-	case creatingStage:
-		advice = []string{g.temporary}
-	}
-	e.Message += "; " + administrator(advice)
+	e.Message += "; " + p.grants(schema).Lacking(op)
 	return e
 }
 
-// Operations whose failure has an advice of its own.
-const (
-	creatingSchema = "create schema"
-	creatingTable  = "create table"
-	creatingStage  = "create temporary table"
-)
-
-// grants are the statements that give the user what it needs.
-type grants struct{ create, temporary, schema, tables string }
-
-func (p *pool) grants(schema string) grants {
-	config := p.Config().ConnConfig
-	user, database, schema := quote(p.user()), quote(config.Database), quote(schema)
-	return grants{
-		create:    fmt.Sprintf("GRANT CREATE ON DATABASE %s TO %s", database, user),
-		temporary: fmt.Sprintf("GRANT TEMPORARY ON DATABASE %s TO %s", database, user),
-		schema:    fmt.Sprintf("GRANT USAGE, CREATE ON SCHEMA %s TO %s", schema, user),
-		tables:    fmt.Sprintf("GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA %s TO %s", schema, user),
-	}
-}
-
-func administrator(statements []string) string {
-	return "let an administrator run: " + strings.Join(statements, "; ")
+func (p *pool) grants(schema string) pgwire.Grants {
+	return pgwire.GrantsFor(p.user(), p.Config().ConnConfig.Database, schema)
 }
 
 // unmet says that an object was not written because it is there.

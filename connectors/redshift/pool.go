@@ -8,12 +8,12 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"tributary/connectors"
 	"tributary/connectors/amazon"
 	"tributary/connectors/outbound"
+	"tributary/connectors/pgwire"
 	"tributary/connectors/table"
 )
 
@@ -38,12 +38,6 @@ type readiness struct {
 var settled = []string{"SET statement_timeout TO 600000", "SET timezone TO 'UTC'"}
 
 func newPool(c Connection, config *pgxpool.Config, env connectors.Env) (*pool, error) {
-	// Parameters travel apart from the statement, as text, of whatever type the server finds: the simple protocol would need literals, in which
-	// Redshift reads backslashes otherwise than today's PostgreSQL.
-	config.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeExec
-	config.ConnConfig.StatementCacheCapacity = 0
-	config.ConnConfig.DescriptionCacheCapacity = 0
-	config.ConnConfig.OnNotice = func(*pgconn.PgConn, *pgconn.Notice) {}
 	config.AfterConnect = func(ctx context.Context, conn *pgx.Conn) error {
 		for _, s := range settled {
 			if _, err := conn.Exec(ctx, s); err != nil {
@@ -52,7 +46,7 @@ func newPool(c Connection, config *pgxpool.Config, env connectors.Env) (*pool, e
 		}
 		return nil
 	}
-	p := &pool{http: amazon.Client(c.Endpoint, env, outbound.Options{Timeout: 2 * time.Minute, Concurrency: 2 * maxConns})}
+	p := &pool{http: amazon.Client(c.Endpoint, env, outbound.Options{Timeout: 2 * time.Minute, Concurrency: 2 * pgwire.MaxConns})}
 	cfg, err := amazon.Config(c.Credentials, c.Region, c.Endpoint, p.http)
 	if err != nil {
 		return nil, err

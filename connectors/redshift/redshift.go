@@ -67,13 +67,10 @@ func Definition() connectors.Definition {
 }
 
 type destination struct {
-	pool    *pool
-	release func() error
-	schema  string
-	json    string // native type of JSON
-	options table.Options
-	mode    connectors.Mode
-	gate    lifetime.Gate
+	table.Destination
+	pool   *pool
+	schema string
+	json   string // native type of JSON
 }
 
 var (
@@ -114,28 +111,19 @@ func open(c connectors.Config, pools *lifetime.Shared[*pool]) (connectors.Destin
 	if err != nil {
 		return nil, err
 	}
-	return &destination{pool: p, release: release, schema: settings.Schema, json: json, options: options, mode: cmp.Or(c.Mode, connectors.Append)}, nil
+	d := &destination{pool: p, schema: settings.Schema, json: json}
+	d.Open(options, func(mode connectors.Mode) table.Store { return d.store(mode) }, release)
+	return d, nil
 }
 
-// Write keeps I3 by the ledger, which moves in the transaction of the rows under a lock, and I5 by the join of the rows with those that are there; see table.Write.
+// Write refuses what the ledger can't hold.
 func (d *destination) Write(ctx context.Context, b connectors.Batch) (connectors.Result, error) {
-	ctx, leave, err := d.gate.Enter(ctx)
-	if err != nil {
-		return connectors.NewResult(len(b.Records)), err
-	}
-	defer leave()
 	if len(b.Installation) > maxWho {
 		return connectors.NewResult(len(b.Records)), connectors.Errorf(connectors.Invalid, "write", "the installation's name is longer than %d bytes", maxWho)
 	}
-	return table.Write(ctx, d.store(b.Mode), d.options, b)
+	return d.Destination.Write(ctx, b)
 }
 
 func (d *destination) store(mode connectors.Mode) *store {
-	return &store{pool: d.pool, schema: d.schema, mode: mode, layout: d.options.Layout, json: d.json}
-}
-
-// Close ends running writes as Unavailable.
-func (d *destination) Close() error {
-	d.gate.Close()
-	return d.release()
+	return &store{pool: d.pool, schema: d.schema, mode: mode, layout: d.Options.Layout, json: d.json}
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"tributary/connectors"
+	"tributary/connectors/pgwire"
 	"tributary/connectors/table"
 )
 
@@ -18,7 +19,6 @@ import (
 const (
 	superType = "super"
 	textType  = "character varying(65535)"
-	timeType  = "timestamp with time zone"
 )
 
 // maxWho is how long the name of an installation, of a lane and of a stream may be, in bytes.
@@ -31,7 +31,7 @@ var (
 	identityColumn = column{"_identity", "character varying(40)", " NOT NULL"}
 	ledgerColumns  = []column{
 		{"lane_id", "character varying(40)", " NOT NULL"}, {"epoch", "character varying(1024)", " NOT NULL"}, {"lane", "character varying(1024)", " NOT NULL"},
-		{"next", "bigint", " NOT NULL"}, {"updated_at", timeType, " NOT NULL"},
+		{"next", "bigint", " NOT NULL"}, {"updated_at", pgwire.Timestamp, " NOT NULL"},
 	}
 	rejectionColumns = []column{
 		{"lane_id", "character varying(40)", " NOT NULL"}, {"epoch", "character varying(1024)", " NOT NULL"}, {"lane", "character varying(1024)", " NOT NULL"},
@@ -45,7 +45,7 @@ var (
 		identityColumn,
 		{"_installation", "character varying(1024)", " NOT NULL"}, {"_stream", "character varying(1024)", " NOT NULL"},
 		{"_id", "character varying(512)", " NOT NULL"}, {"_key", "character varying(512)", " NOT NULL"}, {"_op", "character varying(16)", " NOT NULL"},
-		{"_version", "bigint", " NOT NULL"}, {"_occurred_at", timeType, ""}, {"_received_at", timeType, ""}, {"_ordinal", "bigint", " NOT NULL"},
+		{"_version", "bigint", " NOT NULL"}, {"_occurred_at", pgwire.Timestamp, ""}, {"_received_at", pgwire.Timestamp, ""}, {"_ordinal", "bigint", " NOT NULL"},
 	}
 	// seenColumn is what an upsert needs besides: see package table.
 	seenColumn = column{"_version_seen", "bigint", " NOT NULL"}
@@ -201,11 +201,11 @@ func (s *store) ensure(ctx context.Context, layouts []layout) error {
 	}
 	var schemas int
 	if err := s.pool.QueryRow(ctx, "SELECT count(*) FROM pg_namespace WHERE nspname = $1", s.schema).Scan(&schemas); err != nil {
-		return s.failed(creatingSchema, err)
+		return s.failed(pgwire.CreatingSchema, err)
 	}
 	if schemas == 0 {
 		if _, err := s.pool.Exec(ctx, "CREATE SCHEMA IF NOT EXISTS "+quote(s.schema)); err != nil && !isThere(err) {
-			return s.failed(creatingSchema, err)
+			return s.failed(pgwire.CreatingSchema, err)
 		}
 	}
 	// The ledger is what others are kept off by while the rest is made.
@@ -214,7 +214,7 @@ func (s *store) ensure(ctx context.Context, layouts []layout) error {
 		return s.failed("look at table "+ledger.name(), err)
 	} else if !there {
 		if _, err := s.pool.Exec(ctx, ledger.create()); err != nil && !isThere(err) {
-			return s.failed(creatingTable, err)
+			return s.failed(pgwire.CreatingTable, err)
 		}
 	}
 	conn, err := s.pool.session(ctx)
@@ -223,7 +223,7 @@ func (s *store) ensure(ctx context.Context, layouts []layout) error {
 	}
 	defer conn.end()
 	if err := s.lock(ctx, conn); err != nil {
-		return s.failed(creatingTable, err)
+		return s.failed(pgwire.CreatingTable, err)
 	}
 	for _, l := range layouts {
 		there, err := l.inspect(ctx, conn)
@@ -234,11 +234,11 @@ func (s *store) ensure(ctx context.Context, layouts []layout) error {
 			}
 		}
 		if err != nil {
-			return s.failed(creatingTable, err)
+			return s.failed(pgwire.CreatingTable, err)
 		}
 	}
 	if err := conn.commit(ctx); err != nil {
-		return s.failed(creatingTable, err)
+		return s.failed(pgwire.CreatingTable, err)
 	}
 	return nil
 }

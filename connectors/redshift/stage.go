@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"tributary/connectors"
+	"tributary/connectors/pgwire"
 	"tributary/connectors/table"
 )
 
@@ -71,7 +72,7 @@ func (g *stage) stagedType(c table.Column) string {
 	case c.Type == table.Boolean, c.Type == table.Integer:
 		return natives[c.Type]
 	case c.Type == table.Timestamp:
-		return timeType
+		return pgwire.Timestamp
 	case c.Native == superType && !g.few:
 		return superType
 	}
@@ -134,7 +135,7 @@ func (t *ledgerTx) Insert(ctx context.Context, b *connectors.Batch, rows *table.
 
 func (t *ledgerTx) stageFor(ctx context.Context, g *stage) error {
 	if _, err := t.Exec(ctx, g.create()); err != nil {
-		return t.failed(creatingStage, err)
+		return t.failed(pgwire.CreatingStage, err)
 	}
 	t.stages = append(t.stages, g)
 	return nil

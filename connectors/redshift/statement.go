@@ -21,7 +21,8 @@ import (
 // against serialization errors (https://docs.aws.amazon.com/redshift/latest/dg/c_serial_isolation-serializable-isolation-troubleshooting.html). It looks whether
 // the ledger stands, and the columns are, as they did when the rows were gathered; if not, another attempt was first, and the batch comes again.
 
-// store writes into one schema.
+// store writes into one schema. It keeps I3 by the ledger, which moves in the transaction of the rows under a lock, and I5 by the join of the rows with those that are there;
+// see table.Write.
 type store struct {
 	pool   *pool
 	schema string

@@ -1,6 +1,7 @@
 package table
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -58,6 +59,7 @@ type Limits struct {
 // Options are what a block says of its tables, and what the database can do.
 type Options struct {
 	Name    Name
+	Mode    connectors.Mode       // of the block, for checks: a batch has its own
 	Layout  string                // "": raw
 	Schema  connectors.SchemaRule // "": Evolve
 	Limits  Limits
@@ -72,13 +74,7 @@ func ReadOptions(c connectors.Config, table string) (Options, error) {
 	if err != nil {
 		return Options{}, err
 	}
-	o := Options{Name: name, Layout: c.Layout, Schema: c.Schema}
-	if o.Layout == "" {
-		o.Layout = connectors.LayoutRaw
-	}
-	if o.Schema == "" {
-		o.Schema = connectors.Evolve
-	}
+	o := Options{Name: name, Mode: cmp.Or(c.Mode, connectors.Append), Layout: cmp.Or(c.Layout, connectors.LayoutRaw), Schema: cmp.Or(c.Schema, connectors.Evolve)}
 	if o.Layout != connectors.LayoutRaw && o.Layout != connectors.LayoutColumns {
 		return o, connectors.Errorf(connectors.Invalid, "settings", "layout %q: want %s or %s", o.Layout, connectors.LayoutRaw, connectors.LayoutColumns)
 	}
