@@ -5,9 +5,7 @@ import (
 	"context"
 	"fmt"
 	"net/url"
-	"strings"
 	"testing"
-	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
@@ -16,21 +14,10 @@ import (
 	"github.com/klauspost/compress/gzip"
 
 	"tributary/connectors"
+	"tributary/connectors/connectortest"
 	"tributary/connectors/redshift"
 	"tributary/connectors/redshift/redshifttest"
 )
-
-// benchBatch makes a batch of n records with payloads of 495 bytes and keys in no order.
-func benchBatch(mode connectors.Mode, first, n int) connectors.Batch {
-	b := batch(mode, "products", first, n)
-	payload := []byte(`{"p": "` + strings.Repeat("abcdefgh", 60) + `xxxxxx"}`)
-	for i := range b.Records {
-		r := &b.Records[i]
-		r.Key = fmt.Sprintf("gid://shop/Product/%016x", uint64(r.Ordinal)*11400714819323198485)
-		r.ID, r.Version, r.Data, r.OccurredAt, r.ReceivedAt = r.Key, r.Ordinal, payload, time.Unix(1793534400, 0), time.Unix(1793534401, 0)
-	}
-	return b
-}
 
 // BenchmarkWrite measures Write beside its floor: the same records by the same clients into the same stand-in, by a file, a manifest and COPY into the table itself, with
 // nothing that would notice a second time. How long Redshift takes it does not tell: the stand-in is PostgreSQL, whose tables grow with each batch and have no index.
@@ -42,17 +29,7 @@ func BenchmarkWrite(b *testing.B) {
 				s := serve(b)
 				d := open(b, redshift.Definition(), block(b, connection(b, s), redshift.Settings{JSON: kind}, mode))
 				defer d.Close()
-				n := 0
-				for b.Loop() {
-					b.StopTimer()
-					batch := benchBatch(mode, n, 50_000)
-					b.StartTimer()
-					if _, err := d.Write(context.Background(), batch); err != nil {
-						b.Fatal(err)
-					}
-					n += len(batch.Records)
-				}
-				b.ReportMetric(float64(n)/b.Elapsed().Seconds(), "rows/s")
+				connectortest.BenchDestination(b, d, mode, 50_000)
 			})
 		}
 	}
@@ -81,11 +58,8 @@ func benchFloor(b *testing.B) {
 	exec(`CREATE TABLE products (_installation varchar(1024), _stream varchar(1024), _id varchar(512), _key varchar(512), _op varchar(16), _version bigint,
 		_occurred_at timestamptz, _received_at timestamptz, _ordinal bigint, data super)`)
 	const at = "2006-01-02 15:04:05.000000+00"
-	n := 0
-	for b.Loop() {
-		b.StopTimer()
-		records := benchBatch(connectors.Append, n, 50_000).Records
-		b.StartTimer()
+	connectortest.BenchProducts(b, connectors.Append, 50_000, func(batch connectors.Batch) {
+		records := batch.Records
 		var packed bytes.Buffer
 		w, err := gzip.NewWriterLevel(&packed, gzip.BestSpeed)
 		if err != nil {
@@ -102,16 +76,14 @@ func benchFloor(b *testing.B) {
 		if err := w.Close(); err != nil {
 			b.Fatal(err)
 		}
-		file := fmt.Sprintf("floor/%d", n)
+		file := fmt.Sprintf("floor/%d", batch.First)
 		put(file, packed.Bytes())
 		put(file+".manifest", fmt.Appendf(nil, `{"entries":[{"url":"s3://%s/%s","mandatory":true}]}`, redshifttest.Bucket, file))
 		if _, err := db.PgConn().Exec(ctx, `COPY "products" (_installation, _stream, _id, _key, _op, _version, _occurred_at, _received_at, _ordinal, data) FROM 's3://`+redshifttest.Bucket+"/"+file+`.manifest' IAM_ROLE '`+
 			redshifttest.Role+`' REGION '`+redshifttest.Region+`' MANIFEST FORMAT AS JSON 'auto' GZIP TIMEFORMAT 'auto' COMPUPDATE OFF STATUPDATE OFF`).ReadAll(); err != nil {
 			b.Fatal(err)
 		}
-		n += len(records)
-	}
-	b.ReportMetric(float64(n)/b.Elapsed().Seconds(), "rows/s")
+	})
 }
 
 // BenchmarkFew measures small batches, on both sides of the size where files begin.
@@ -123,7 +95,7 @@ func BenchmarkFew(b *testing.B) {
 	for _, n := range []int{1, 10, 100, 101, 500} {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
 			for b.Loop() {
-				batch := benchBatch(connectors.Append, first, n)
+				batch := connectortest.Products(connectors.Append, first, n)
 				first += n
 				if _, err := d.Write(context.Background(), batch); err != nil {
 					b.Fatal(err)

@@ -6,14 +6,10 @@ import (
 	"testing"
 
 	"tributary/connectors"
+	"tributary/connectors/connectortest"
 	"tributary/connectors/redshift"
 	"tributary/connectors/redshift/redshifttest"
 )
-
-func check(t *testing.T, d connectors.Destination) error {
-	t.Helper()
-	return d.(connectors.Checker).Check(t.Context())
-}
 
 // A check proves everything that a write needs, and changes nothing.
 func TestCheckChangesNothing(t *testing.T) {
@@ -22,7 +18,7 @@ func TestCheckChangesNothing(t *testing.T) {
 	for _, layout := range []string{connectors.LayoutRaw, connectors.LayoutColumns} {
 		c := block(t, connection(t, s), redshift.Settings{Schema: "crm"}, connectors.ModeUpsert)
 		c.Layout = layout
-		if err := check(t, opened(t, c)); err != nil {
+		if err := connectortest.Check(t, opened(t, c)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -74,13 +70,13 @@ func TestCheckSaysWhatToGrant(t *testing.T) {
 			c.User = "bob"
 		}},
 		"table of another's": {kind: connectors.Forbidden, says: []string{`ALTER TABLE "public"."orders" OWNER TO "bob"`}, settings: redshift.Settings{Table: "orders"}, layout: connectors.LayoutColumns, change: func(t *testing.T, s *redshifttest.Server, c *redshift.Connection) {
-			write(t, opened(t, columnsOf(t, s)), batch(connectors.Append, "orders", 0, 1))
+			connectortest.Write(t, opened(t, columnsOf(t, s)), connectortest.Batch(connectors.Append, "orders", 0, 1))
 			s.CreateUser(t, "bob", password)
 			s.Exec(t, "GRANT ALL ON ALL TABLES IN SCHEMA public TO PUBLIC")
 			c.User = "bob"
 		}},
 		"table that may be read only": {kind: connectors.Forbidden, says: []string{"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES"}, settings: redshift.Settings{Table: "orders"}, change: func(t *testing.T, s *redshifttest.Server, c *redshift.Connection) {
-			write(t, opened(t, block(t, connection(t, s), redshift.Settings{}, connectors.Append)), batch(connectors.Append, "orders", 0, 1))
+			connectortest.Write(t, opened(t, block(t, connection(t, s), redshift.Settings{}, connectors.Append)), connectortest.Batch(connectors.Append, "orders", 0, 1))
 			s.CreateUser(t, "bob", password)
 			s.Exec(t, "GRANT SELECT ON ALL TABLES IN SCHEMA public TO PUBLIC")
 			c.User = "bob"
@@ -89,10 +85,10 @@ func TestCheckSaysWhatToGrant(t *testing.T) {
 			s.Exec(t, "CREATE TABLE orders (id int, _stream int)")
 		}},
 		"table of the other mode": {kind: connectors.Invalid, says: []string{"other mode"}, settings: redshift.Settings{Table: "orders"}, change: func(t *testing.T, s *redshifttest.Server, _ *redshift.Connection) {
-			write(t, opened(t, block(t, connection(t, s), redshift.Settings{}, connectors.ModeUpsert)), batch(connectors.ModeUpsert, "orders", 0, 1))
+			connectortest.Write(t, opened(t, block(t, connection(t, s), redshift.Settings{}, connectors.ModeUpsert)), connectortest.Batch(connectors.ModeUpsert, "orders", 0, 1))
 		}},
 		"table with text for SUPER": {kind: connectors.Invalid, says: []string{"set json: text"}, settings: redshift.Settings{Table: "orders"}, change: func(t *testing.T, s *redshifttest.Server, _ *redshift.Connection) {
-			write(t, opened(t, block(t, connection(t, s), redshift.Settings{JSON: "text"}, connectors.Append)), batch(connectors.Append, "orders", 0, 1))
+			connectortest.Write(t, opened(t, block(t, connection(t, s), redshift.Settings{JSON: "text"}, connectors.Append)), connectortest.Batch(connectors.Append, "orders", 0, 1))
 		}},
 		"PostgreSQL": {kind: connectors.Invalid, says: []string{"no Amazon Redshift"}, change: func(_ *testing.T, s *redshifttest.Server, c *redshift.Connection) {
 			s.SetVersion("PostgreSQL 15.3")
@@ -105,7 +101,7 @@ func TestCheckSaysWhatToGrant(t *testing.T) {
 			test.change(t, s, &c)
 			cfg := block(t, c, test.settings, connectors.Append)
 			cfg.Layout = test.layout
-			wantError(t, check(t, opened(t, cfg)), test.kind, test.says...)
+			wantError(t, connectortest.Check(t, opened(t, cfg)), test.kind, test.says...)
 		})
 	}
 }
@@ -124,17 +120,17 @@ func TestRole(t *testing.T) {
 	s.CreateRole(role, "for-tributary")
 	c := connection(t, s)
 	c.RoleARN, c.ExternalID = role, "for-tributary"
-	write(t, opened(t, block(t, c, redshift.Settings{}, connectors.Append)), batch(connectors.Append, "orders", 0, 200))
+	connectortest.Write(t, opened(t, block(t, c, redshift.Settings{}, connectors.Append)), connectortest.Batch(connectors.Append, "orders", 0, 200))
 	// The cluster's default role reads as well as one that is named.
 	s.AttachRole("default", true)
 	c.IAMRole = "default"
 	d := opened(t, block(t, c, redshift.Settings{}, connectors.Append))
-	write(t, d, batch(connectors.Append, "orders", 200, 200))
-	if err := check(t, d); err != nil {
+	connectortest.Write(t, d, connectortest.Batch(connectors.Append, "orders", 200, 200))
+	if err := connectortest.Check(t, d); err != nil {
 		t.Error(err)
 	}
 	c.ExternalID = "of-another"
-	_, err := opened(t, block(t, c, redshift.Settings{}, connectors.Append)).Write(t.Context(), batch(connectors.Append, "orders", 400, 200))
+	_, err := opened(t, block(t, c, redshift.Settings{}, connectors.Append)).Write(t.Context(), connectortest.Batch(connectors.Append, "orders", 400, 200))
 	wantError(t, err, connectors.Unauthorized, "trust policy", "external ID")
 }
 
@@ -143,12 +139,12 @@ func TestRotatedPassword(t *testing.T) {
 	t.Parallel()
 	s, def := serve(t), redshift.Definition()
 	old := connection(t, s)
-	write(t, open2(t, def, block(t, old, redshift.Settings{}, connectors.Append)), batch(connectors.Append, "orders", 0, 1))
+	connectortest.Write(t, open2(t, def, block(t, old, redshift.Settings{}, connectors.Append)), connectortest.Batch(connectors.Append, "orders", 0, 1))
 	s.SetPassword(redshifttest.User, canary+"rotated")
 	rotated := old
 	rotated.Password = canary + "rotated"
-	write(t, open2(t, def, block(t, rotated, redshift.Settings{}, connectors.Append)), batch(connectors.Append, "orders", 1, 1))
-	_, err := opened(t, block(t, old, redshift.Settings{}, connectors.Append)).Write(t.Context(), batch(connectors.Append, "orders", 2, 1))
+	connectortest.Write(t, open2(t, def, block(t, rotated, redshift.Settings{}, connectors.Append)), connectortest.Batch(connectors.Append, "orders", 1, 1))
+	_, err := opened(t, block(t, old, redshift.Settings{}, connectors.Append)).Write(t.Context(), connectortest.Batch(connectors.Append, "orders", 2, 1))
 	wantError(t, err, connectors.Unauthorized)
 }
 
@@ -186,7 +182,7 @@ func TestOpenRefuses(t *testing.T) {
 		"inside the network": with(func(c *redshift.Connection) { c.Endpoint = "https://169.254.169.254" }),
 		"a host alone":       with(func(c *redshift.Connection) { c.Endpoint = "https://example.com/x" }),
 	} {
-		d, err := redshift.Definition().OpenDestination(connectors.Config{Connection: raw(t, connection)})
+		d, err := redshift.Definition().OpenDestination(connectors.Config{Connection: connectortest.JSON(t, connection)})
 		if err == nil {
 			d.Close()
 			t.Errorf("%s: opens", says)
@@ -195,19 +191,19 @@ func TestOpenRefuses(t *testing.T) {
 		wantError(t, err, connectors.Invalid, says)
 	}
 	for says, c := range map[string]connectors.Config{
-		"schema":  {Settings: raw(t, redshift.Settings{Schema: `a"b`})},
-		"pg_":     {Settings: raw(t, redshift.Settings{Schema: "pg_x"})},
-		"json":    {Settings: raw(t, redshift.Settings{JSON: "jsonb"})},
-		"taken":   {Settings: raw(t, redshift.Settings{Table: "_tributary_x"})},
+		"schema":  {Settings: connectortest.JSON(t, redshift.Settings{Schema: `a"b`})},
+		"pg_":     {Settings: connectortest.JSON(t, redshift.Settings{Schema: "pg_x"})},
+		"json":    {Settings: connectortest.JSON(t, redshift.Settings{JSON: "jsonb"})},
+		"taken":   {Settings: connectortest.JSON(t, redshift.Settings{Table: "_tributary_x"})},
 		"layout":  {Layout: "rows"},
-		"unknown": {Settings: raw(t, map[string]string{"dataset": "x"})},
+		"unknown": {Settings: connectortest.JSON(t, map[string]string{"dataset": "x"})},
 	} {
-		c.Connection = raw(t, with(func(*redshift.Connection) {}))
+		c.Connection = connectortest.JSON(t, with(func(*redshift.Connection) {}))
 		_, err := redshift.Definition().OpenDestination(c)
 		wantError(t, err, connectors.Invalid, says)
 	}
 	chain := with(func(c *redshift.Connection) { c.IAMRole = redshifttest.Role + ",arn:aws:iam::210987654321:role/loads" })
-	d, err := redshift.Definition().OpenDestination(connectors.Config{Connection: raw(t, chain)})
+	d, err := redshift.Definition().OpenDestination(connectors.Config{Connection: connectortest.JSON(t, chain)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -219,7 +215,7 @@ func TestErrors(t *testing.T) {
 	t.Parallel()
 	s := serve(t)
 	d := opened(t, block(t, connection(t, s), redshift.Settings{}, connectors.ModeUpsert))
-	write(t, d, batch(connectors.ModeUpsert, "orders", 0, 1))
+	connectortest.Write(t, d, connectortest.Batch(connectors.ModeUpsert, "orders", 0, 1))
 	next := 1
 	for name, test := range map[string]struct {
 		failure redshifttest.Failure
@@ -264,7 +260,7 @@ func TestErrors(t *testing.T) {
 				}
 				return nil
 			})
-			b := batch(connectors.ModeUpsert, "orders", next, 150)
+			b := connectortest.Batch(connectors.ModeUpsert, "orders", next, 150)
 			b.Records[7].Data = []byte(`{"secret":"canary-payload"}`)
 			r, err := d.Write(t.Context(), b)
 			t.Run(fmt.Sprintf("%s at %s", name, on), func(t *testing.T) {
@@ -276,7 +272,7 @@ func TestErrors(t *testing.T) {
 		}
 	}
 	s.Fail(nil)
-	write(t, d, batch(connectors.ModeUpsert, "orders", next, 150))
+	connectortest.Write(t, d, connectortest.Batch(connectors.ModeUpsert, "orders", next, 150))
 	if names := s.Objects(t); len(names) != 0 {
 		t.Errorf("%q are left in the bucket", names)
 	}

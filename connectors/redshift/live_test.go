@@ -37,7 +37,7 @@ func live(t *testing.T, settings redshift.Settings) (connectortest.DestinationPl
 func livePlace(t *testing.T, c redshift.Connection, settings redshift.Settings) connectortest.DestinationPlace {
 	t.Helper()
 	settings.Schema = "tributary_test_" + strings.ToLower(rand.Text()[:12])
-	db, err := redshift.OpenPool(c, loopback)
+	db, err := redshift.OpenPool(c, connectortest.Loopback())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -96,7 +96,7 @@ func TestLivePlace(t *testing.T) {
 		place := livePlace(t, connection(t, s), redshift.Settings{JSON: "text"})
 		d := place.Open(t, connectors.Append)
 		defer d.Close()
-		write(t, d, batch(connectors.Append, "orders of ours", 0, 3))
+		connectortest.Write(t, d, connectortest.Batch(connectors.Append, "orders of ours", 0, 3))
 		if got := place.Rows(t); len(got) != 3 || got[0].Data != `{"a":1}` || got[0].Stream != "orders of ours" {
 			t.Errorf("the rows are %+v", got)
 		}

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"tributary/connectors"
+	"tributary/connectors/connectortest"
 	"tributary/connectors/redshift"
 	"tributary/connectors/redshift/redshifttest"
 )
@@ -33,7 +34,7 @@ func TestIAM(t *testing.T) {
 			var group sync.WaitGroup
 			for lane := range 4 {
 				group.Go(func() {
-					b := batch(connectors.Append, "orders", 10*lane, 10)
+					b := connectortest.Batch(connectors.Append, "orders", 10*lane, 10)
 					b.Lane = string(rune('a' + lane))
 					for range 20 {
 						if _, err := d.Write(t.Context(), b); err == nil {
@@ -47,7 +48,7 @@ func TestIAM(t *testing.T) {
 				})
 			}
 			group.Wait()
-			if err := check(t, d); err != nil {
+			if err := connectortest.Check(t, d); err != nil {
 				t.Error(err)
 			}
 			if got := len(rows(t, s)); got != 40 {
@@ -89,12 +90,12 @@ func TestIAMPasswordsEnd(t *testing.T) {
 		held, goOn := hold(t, s, "BEGIN")
 		done := make(chan error, 1)
 		go func() {
-			b := batch(connectors.Append, "orders", first, 1)
+			b := connectortest.Batch(connectors.Append, "orders", first, 1)
 			_, err := d.Write(t.Context(), b)
 			done <- err
 		}()
 		<-held
-		b := batch(connectors.Append, "orders", first, 1)
+		b := connectortest.Batch(connectors.Append, "orders", first, 1)
 		b.Lane = "another"
 		_, err := d.Write(t.Context(), b)
 		goOn()
@@ -104,7 +105,7 @@ func TestIAMPasswordsEnd(t *testing.T) {
 		}
 		return err
 	}
-	write(t, d, batch(connectors.Append, "orders", 0, 1))
+	connectortest.Write(t, d, connectortest.Batch(connectors.Append, "orders", 0, 1))
 	if err := together(1); err != nil {
 		t.Error(err)
 	}
@@ -113,7 +114,7 @@ func TestIAMPasswordsEnd(t *testing.T) {
 	}
 	// Another pool, whose password ends for reasons of AWS's.
 	other := opened(t, c)
-	write(t, other, batch(connectors.Append, "orders", 10, 1))
+	connectortest.Write(t, other, connectortest.Batch(connectors.Append, "orders", 10, 1))
 	s.ExpirePasswords()
 	d = other
 	later(2 * time.Minute)
@@ -127,7 +128,7 @@ func TestIAMPasswordsEnd(t *testing.T) {
 	later(56 * time.Minute)
 	s.ExpirePasswords()
 	third := opened(t, c)
-	write(t, third, batch(connectors.Append, "orders", 20, 1))
+	connectortest.Write(t, third, connectortest.Batch(connectors.Append, "orders", 20, 1))
 	later(56 * time.Minute)
 	s.ExpirePasswords()
 	d = third
@@ -186,8 +187,8 @@ func TestIAMRefusals(t *testing.T) {
 			s := serve(t)
 			c := byIAM(t, s, func(c *redshift.Connection) { test.change(s, c) })
 			d := opened(t, block(t, c, redshift.Settings{}, connectors.Append))
-			wantError(t, check(t, d), test.kind, test.says...)
-			_, err := d.Write(t.Context(), batch(connectors.Append, "orders", 0, 1))
+			wantError(t, connectortest.Check(t, d), test.kind, test.says...)
+			_, err := d.Write(t.Context(), connectortest.Batch(connectors.Append, "orders", 0, 1))
 			wantError(t, err, test.kind, test.says...)
 		})
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"tributary/connectors"
+	"tributary/connectors/connectortest"
 	"tributary/connectors/redshift"
 	"tributary/connectors/redshift/redshifttest"
 )
@@ -41,9 +42,9 @@ func TestColumnsThatComeMeanwhile(t *testing.T) {
 	s := serve(t)
 	c := block(t, connection(t, s), redshift.Settings{}, connectors.ModeUpsert)
 	c.Layout = connectors.LayoutColumns
-	write(t, opened(t, c), batch(connectors.ModeUpsert, "orders", 0, 1))
+	connectortest.Write(t, opened(t, c), connectortest.Batch(connectors.ModeUpsert, "orders", 0, 1))
 	held, goOn := hold(t, s, "BEGIN")
-	newest := batch(connectors.ModeUpsert, "orders", 1, 1)
+	newest := connectortest.Batch(connectors.ModeUpsert, "orders", 1, 1)
 	newest.Records[0].Key, newest.Records[0].Version = "key0", 9
 	late := opened(t, c)
 	done := make(chan error, 1)
@@ -52,12 +53,12 @@ func TestColumnsThatComeMeanwhile(t *testing.T) {
 		done <- err
 	}()
 	<-held
-	older := batch(connectors.ModeUpsert, "orders", 0, 1)
+	older := connectortest.Batch(connectors.ModeUpsert, "orders", 0, 1)
 	older.Lane, older.Records[0].Version, older.Records[0].Data = "another", 8, []byte(`{"a":1,"b":"old"}`)
-	write(t, opened(t, c), older)
+	connectortest.Write(t, opened(t, c), older)
 	goOn()
 	wantError(t, <-done, connectors.Unavailable, "changed meanwhile")
-	write(t, late, newest)
+	connectortest.Write(t, late, newest)
 	if got := columnRows(t, s); len(got) != 1 || got[0].Version != 9 || got[0].Data != `{"a":1}` {
 		t.Errorf("the rows are %+v", got)
 	}
@@ -71,9 +72,9 @@ func TestZombie(t *testing.T) {
 			t.Parallel()
 			s := serve(t)
 			cfg := block(t, connection(t, s), redshift.Settings{}, connectors.Append)
-			write(t, opened(t, cfg), batch(connectors.Append, "orders", 0, 1))
+			connectortest.Write(t, opened(t, cfg), connectortest.Batch(connectors.Append, "orders", 0, 1))
 			held, goOn := hold(t, s, "BEGIN") // its rows are staged
-			b := batch(connectors.Append, "orders", 1, n)
+			b := connectortest.Batch(connectors.Append, "orders", 1, n)
 			zombie := make(chan error, 1)
 			late := opened(t, cfg)
 			go func() {
@@ -81,13 +82,13 @@ func TestZombie(t *testing.T) {
 				zombie <- err
 			}()
 			<-held
-			write(t, opened(t, cfg), b)
+			connectortest.Write(t, opened(t, cfg), b)
 			goOn()
 			wantError(t, <-zombie, connectors.Unavailable, "another attempt")
 			if got := len(rows(t, s)); got != n+1 {
 				t.Errorf("%d rows, want %d", got, n+1)
 			}
-			write(t, late, b)
+			connectortest.Write(t, late, b)
 			if got := len(rows(t, s)); got != n+1 {
 				t.Errorf("%d rows, want %d", got, n+1)
 			}
@@ -100,9 +101,9 @@ func TestSameFiles(t *testing.T) {
 	t.Parallel()
 	s := serve(t)
 	cfg := block(t, connection(t, s), redshift.Settings{}, connectors.Append)
-	write(t, opened(t, cfg), batch(connectors.Append, "orders", 0, 1))
+	connectortest.Write(t, opened(t, cfg), connectortest.Batch(connectors.Append, "orders", 0, 1))
 	held, goOn := hold(t, s, "COPY")
-	b := batch(connectors.Append, "orders", 1, 200)
+	b := connectortest.Batch(connectors.Append, "orders", 1, 200)
 	zombie := make(chan error, 1)
 	late := opened(t, cfg)
 	go func() {
@@ -111,13 +112,13 @@ func TestSameFiles(t *testing.T) {
 	}()
 	<-held
 	there := s.Objects(t)
-	write(t, opened(t, cfg), b)
+	connectortest.Write(t, opened(t, cfg), b)
 	goOn()
 	wantError(t, <-zombie, connectors.Unavailable, "another attempt")
 	if len(there) != 2 || len(s.Objects(t)) != 0 {
 		t.Errorf("%q were there, %q are", there, s.Objects(t))
 	}
-	write(t, late, b)
+	connectortest.Write(t, late, b)
 	if got := len(rows(t, s)); got != 201 {
 		t.Errorf("%d rows", got)
 	}
@@ -128,13 +129,13 @@ func TestLanesWaitForEachOther(t *testing.T) {
 	t.Parallel()
 	s := serve(t)
 	cfg := block(t, connection(t, s), redshift.Settings{}, connectors.ModeUpsert)
-	write(t, opened(t, cfg), batch(connectors.ModeUpsert, "orders", 0, 1))
+	connectortest.Write(t, opened(t, cfg), connectortest.Batch(connectors.ModeUpsert, "orders", 0, 1))
 	var group sync.WaitGroup
 	for lane := range 4 {
 		d := opened(t, cfg)
 		group.Go(func() {
 			for i := range 4 {
-				b := batch(connectors.ModeUpsert, "orders", 1+i*150, 150)
+				b := connectortest.Batch(connectors.ModeUpsert, "orders", 1+i*150, 150)
 				b.Lane = fmt.Sprint("lane ", lane)
 				if _, err := d.Write(t.Context(), b); err != nil {
 					t.Errorf("lane %d: %v", lane, err)
@@ -153,7 +154,7 @@ func TestSerializationConflict(t *testing.T) {
 	t.Parallel()
 	s := serve(t)
 	d := opened(t, block(t, connection(t, s), redshift.Settings{}, connectors.ModeUpsert))
-	write(t, d, batch(connectors.ModeUpsert, "orders", 0, 10))
+	connectortest.Write(t, d, connectortest.Batch(connectors.ModeUpsert, "orders", 0, 10))
 	s.Exec(t, "CREATE TABLE report (n bigint)")
 	ctx := t.Context()
 	hers, err := pgx.Connect(ctx, s.DSN)
@@ -171,7 +172,7 @@ func TestSerializationConflict(t *testing.T) {
 	exec("UPDATE orders SET _version = 0 WHERE _key = 'key3'")
 	done := make(chan error, 1)
 	go func() {
-		b := batch(connectors.ModeUpsert, "orders", 10, 1)
+		b := connectortest.Batch(connectors.ModeUpsert, "orders", 10, 1)
 		b.Records[0].Key, b.Records[0].Version = "key3", 5
 		_, err := d.Write(ctx, b)
 		done <- err
@@ -181,9 +182,9 @@ func TestSerializationConflict(t *testing.T) {
 	})
 	exec("COMMIT")
 	wantError(t, <-done, connectors.Unavailable, "1023")
-	b := batch(connectors.ModeUpsert, "orders", 10, 1)
+	b := connectortest.Batch(connectors.ModeUpsert, "orders", 10, 1)
 	b.Records[0].Key, b.Records[0].Version = "key3", 5
-	write(t, d, b)
+	connectortest.Write(t, d, b)
 }
 
 func waitFor(t *testing.T, is func() bool) {

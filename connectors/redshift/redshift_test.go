@@ -2,9 +2,6 @@ package redshift_test
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
-	"fmt"
 	"net"
 	"os"
 	"slices"
@@ -13,12 +10,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/Shopify/toxiproxy/v2"
 	"github.com/jackc/pgx/v5"
-	"github.com/prometheus/client_golang/prometheus"
-	"github.com/rs/zerolog"
 	"github.com/tidwall/gjson"
-	"go.uber.org/goleak"
 
 	"tributary/connectors"
 	"tributary/connectors/amazon"
@@ -34,9 +27,6 @@ const (
 	password = "canary-7f3a Password"
 	canary   = "canary-"
 )
-
-// loopback is where the test's servers are.
-var loopback = connectors.Env{Networks: []*net.IPNet{{IP: net.IPv4(127, 0, 0, 0), Mask: net.CIDRMask(8, 32)}}}
 
 // returned counts the errors that the stand-ins of this package return. Once all tests have run, none that is documented may be left.
 var returned = redshifttest.Documented()
@@ -62,18 +52,9 @@ func connection(t testing.TB, s *redshifttest.Server) redshift.Connection {
 	}
 }
 
-func raw(t testing.TB, v any) json.RawMessage {
-	t.Helper()
-	b, err := json.Marshal(v)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return b
-}
-
 // block is what a destination is opened with.
 func block(t testing.TB, c redshift.Connection, s redshift.Settings, mode connectors.Mode) connectors.Config {
-	return connectors.Config{Settings: raw(t, s), Connection: raw(t, c), Mode: mode, Env: loopback}
+	return connectors.Config{Settings: connectortest.JSON(t, s), Connection: connectortest.JSON(t, c), Mode: mode, Env: connectortest.Loopback()}
 }
 
 func open(t testing.TB, def connectors.Definition, c connectors.Config) connectors.Destination {
@@ -187,21 +168,6 @@ func readRows(t testing.TB, s *redshifttest.Server, data string) []connectortest
 	return all
 }
 
-// breakable puts a proxy before a server, which can cut connections and refuse new ones.
-func breakable(t *testing.T, c redshift.Connection) (through redshift.Connection, proxy *toxiproxy.Proxy) {
-	t.Helper()
-	server := toxiproxy.NewServer(toxiproxy.NewMetricsContainer(prometheus.NewRegistry()), zerolog.Nop())
-	proxy = toxiproxy.NewProxy(server, t.Name(), "127.0.0.1:0", fmt.Sprintf("%s:%d", c.Host, c.Port))
-	if err := proxy.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(proxy.Stop)
-	_, port, _ := strings.Cut(proxy.Listen, ":")
-	c.Host = "127.0.0.1"
-	c.Port, _ = strconv.Atoi(port)
-	return c, proxy
-}
-
 // TestDestination runs the suite with json: text, which holds any payload as it is, up to the length of a VARCHAR.
 func TestDestination(t *testing.T) {
 	failing := func(change func(c *redshift.Connection)) func(t *testing.T) connectors.Destination {
@@ -219,10 +185,6 @@ func TestDestination(t *testing.T) {
 		Memory:  8, // the stand-in holds the files and what it copies of them
 		Refuses: func(data []byte) bool { return len(data) > 65_535 },
 		Canary:  canary,
-		Leaves: []goleak.Option{ // a proxy that is stopped while it has bytes in hand never lets go of them
-			goleak.IgnoreAnyFunction("github.com/Shopify/toxiproxy/v2/stream.(*ChanWriter).Write"),
-			goleak.IgnoreAnyFunction("github.com/Shopify/toxiproxy/v2/toxics.(*ToxicStub).Run"),
-		},
 		Failing: map[string]connectortest.FailingDestination{
 			"wrong password": {Kind: connectors.Unauthorized, Open: failing(func(c *redshift.Connection) { c.Password = canary })},
 			"no database":    {Kind: connectors.NotFound, Open: failing(func(c *redshift.Connection) { c.Database = "nowhere" })},
@@ -232,7 +194,7 @@ func TestDestination(t *testing.T) {
 			"inside the network": {Kind: connectors.Invalid, Open: func(t *testing.T) connectors.Destination {
 				c := connection(t, serve(t))
 				c.Endpoint = ""
-				return open(t, redshift.Definition(), connectors.Config{Connection: raw(t, c)})
+				return open(t, redshift.Definition(), connectors.Config{Connection: connectortest.JSON(t, c)})
 			}},
 		},
 		New: func(t *testing.T) connectortest.DestinationPlace {
@@ -241,7 +203,8 @@ func TestDestination(t *testing.T) {
 			}
 			s := serve(t)
 			def := redshift.Definition()
-			through, proxy := breakable(t, connection(t, s))
+			through := connection(t, s)
+			proxy := connectortest.ProxyServer(t, &through.Host, &through.Port)
 			return connectortest.DestinationPlace{
 				Open: func(t *testing.T, mode connectors.Mode) connectors.Destination {
 					return open(t, def, block(t, through, text, mode))
@@ -259,29 +222,15 @@ func TestDestination(t *testing.T) {
 						s.Exec(t, "ALTER TABLE "+name+" ADD COLUMN "+column+" "+native)
 					},
 				},
-				Break: func(*testing.T) { proxy.Stop() },
-				Heal: func(t *testing.T) {
-					if err := proxy.Start(); err != nil {
-						t.Error(err)
-					}
-				},
-			}
+			}.Behind(proxy)
 		},
 	})
 }
 
 func wantError(t *testing.T, err error, kind connectors.Kind, parts ...string) {
 	t.Helper()
-	var e *connectors.Error
-	if !errors.As(err, &e) || e.Kind != kind {
-		t.Fatalf("got %v, want an error of kind %s", err, kind)
-	}
-	if strings.Contains(e.Error(), canary) {
-		t.Fatalf("%q tells a secret", e.Error())
-	}
-	for _, part := range parts {
-		if !strings.Contains(e.Error(), part) {
-			t.Fatalf("%q does not say %q", e.Error(), part)
-		}
+	connectortest.WantError(t, err, kind, parts...)
+	if strings.Contains(err.Error(), canary) {
+		t.Fatalf("%q tells a secret", err)
 	}
 }

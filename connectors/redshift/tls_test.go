@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"tributary/connectors"
+	"tributary/connectors/connectortest"
 	"tributary/connectors/redshift"
 )
 
@@ -84,7 +85,7 @@ func TestTLS(t *testing.T) {
 			c := connection(t, s)
 			c.SSLMode, c.SSLRootCert = test.mode, test.roots
 			d := opened(t, block(t, c, redshift.Settings{}, connectors.Append))
-			_, err := d.Write(t.Context(), batch(connectors.Append, "orders", 0, 1))
+			_, err := d.Write(t.Context(), connectortest.Batch(connectors.Append, "orders", 0, 1))
 			if !test.refused {
 				if err != nil {
 					t.Fatal(err)
@@ -101,7 +102,7 @@ func TestTLS(t *testing.T) {
 	for mode, refused := range map[string]bool{"": true, "verify-ca": true, "require": true, "prefer": false, "disable": false} {
 		c := connection(t, serve(t))
 		c.SSLMode = mode
-		_, err := opened(t, block(t, c, redshift.Settings{}, connectors.Append)).Write(t.Context(), batch(connectors.Append, "orders", 0, 1))
+		_, err := opened(t, block(t, c, redshift.Settings{}, connectors.Append)).Write(t.Context(), connectortest.Batch(connectors.Append, "orders", 0, 1))
 		if refused {
 			wantError(t, err, connectors.Invalid, "does not speak TLS")
 		} else if err != nil {

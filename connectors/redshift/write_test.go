@@ -13,31 +13,10 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"tributary/connectors"
+	"tributary/connectors/connectortest"
 	"tributary/connectors/redshift"
 	"tributary/connectors/redshift/redshifttest"
 )
-
-// batch makes a batch of n records of a stream.
-func batch(mode connectors.Mode, stream string, first, n int) connectors.Batch {
-	b := connectors.Batch{Installation: "i/ada", Integration: "i", User: "ada", Epoch: "epoch", Lane: "warehouse", First: int64(first), Next: int64(first + n), Mode: mode}
-	for i := first; i < first+n; i++ {
-		b.Records = append(b.Records, connectors.Record{ID: fmt.Sprint("id", i), Key: fmt.Sprint("key", i), Stream: stream, Op: connectors.Upsert, Ordinal: int64(i), Data: []byte(`{"a":1}`)})
-	}
-	return b
-}
-
-func write(t *testing.T, d connectors.Destination, b connectors.Batch) {
-	t.Helper()
-	r, err := d.Write(t.Context(), b)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for i, o := range r.Outcomes {
-		if o != connectors.Durable {
-			t.Fatalf("record %d: outcome %d, %s", i, o, r.Reasons[i])
-		}
-	}
-}
 
 // value reads one value past Redshift.
 func value[T any](t *testing.T, s *redshifttest.Server, sql string) (v T) {
@@ -66,7 +45,7 @@ func TestSuper(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := serve(t)
-			b := batch(connectors.Append, "orders", 0, len(held)+len(refused)+extra)
+			b := connectortest.Batch(connectors.Append, "orders", 0, len(held)+len(refused)+extra)
 			want := make(map[int]string)
 			i := 0
 			for data := range held {
@@ -115,11 +94,11 @@ func TestFilesAreRemoved(t *testing.T) {
 	t.Parallel()
 	s := serve(t)
 	d := opened(t, block(t, connection(t, s), redshift.Settings{}, connectors.ModeUpsert))
-	write(t, d, batch(connectors.ModeUpsert, "orders", 0, 100))
+	connectortest.Write(t, d, connectortest.Batch(connectors.ModeUpsert, "orders", 0, 100))
 	if n := len(s.Statements("COPY")); n != 0 {
 		t.Errorf("%d loads of few rows", n)
 	}
-	write(t, d, batch(connectors.ModeUpsert, "orders", 100, 101))
+	connectortest.Write(t, d, connectortest.Batch(connectors.ModeUpsert, "orders", 100, 101))
 	if n := len(s.Statements("COPY", ".manifest'", "IAM_ROLE '"+redshifttest.Role+"'")); n != 1 {
 		t.Errorf("%d loads of many rows", n)
 	}
@@ -129,13 +108,13 @@ func TestFilesAreRemoved(t *testing.T) {
 		}
 		return nil
 	})
-	_, err := d.Write(t.Context(), batch(connectors.ModeUpsert, "orders", 201, 101))
+	_, err := d.Write(t.Context(), connectortest.Batch(connectors.ModeUpsert, "orders", 201, 101))
 	wantError(t, err, connectors.Unavailable)
 	if names := s.Objects(t); len(names) != 0 {
 		t.Errorf("%q are left in the bucket", names)
 	}
 	s.Fail(nil)
-	write(t, d, batch(connectors.ModeUpsert, "orders", 201, 101))
+	connectortest.Write(t, d, connectortest.Batch(connectors.ModeUpsert, "orders", 201, 101))
 	if got := len(rows(t, s)); got != 302 {
 		t.Errorf("%d rows", got)
 	}
@@ -159,13 +138,13 @@ func TestFilesAreSplit(t *testing.T) {
 		}
 		return nil
 	})
-	b := batch(connectors.Append, "orders", 7, 20)
+	b := connectortest.Batch(connectors.Append, "orders", 7, 20)
 	for i := range b.Records {
 		b.Records[i].Data = fmt.Appendf(nil, `{"list": [%s"%d"]}`, strings.Repeat(`"`+strings.Repeat("x", 60_000)+`",`, 30), i)
 	}
 	c := connection(t, s)
 	c.Prefix = "loads/of-tributary"
-	write(t, opened(t, block(t, c, redshift.Settings{}, connectors.Append)), b)
+	connectortest.Write(t, opened(t, block(t, c, redshift.Settings{}, connectors.Append)), b)
 	if len(files) != 3 || manifest == "" {
 		t.Fatalf("%q and %q", files, manifest)
 	}
@@ -185,7 +164,7 @@ func TestRowsRefusedByALoad(t *testing.T) {
 	s := serve(t)
 	s.RefuseLines("poison", 1216)
 	d := opened(t, block(t, connection(t, s), redshift.Settings{}, connectors.ModeUpsert))
-	b := batch(connectors.ModeUpsert, "orders", 0, 1_000)
+	b := connectortest.Batch(connectors.ModeUpsert, "orders", 0, 1_000)
 	b.Records[617].Data = []byte(`{"poison": 1}`)
 	b.Records[617].Key, b.Records[5].Key = "both", "both" // the older change of the key still counts
 	for range 2 {
@@ -217,7 +196,7 @@ func TestLoadErrors(t *testing.T) {
 	d := opened(t, block(t, connection(t, s), redshift.Settings{}, connectors.Append))
 	for i, code := range []int{1204, 1206, 1207, 1210, 1216, 1224} {
 		s.RefuseLines("canary-", code)
-		b := batch(connectors.Append, "orders", 150*i, 150)
+		b := connectortest.Batch(connectors.Append, "orders", 150*i, 150)
 		b.Records[17].Data = []byte(`{"secret": "canary-"}`)
 		r, err := d.Write(t.Context(), b)
 		if err != nil {
@@ -244,9 +223,9 @@ func TestRowsRefusedByAColumn(t *testing.T) {
 			c := block(t, connection(t, s), redshift.Settings{}, connectors.ModeUpsert)
 			c.Layout = connectors.LayoutColumns
 			d := opened(t, c)
-			write(t, d, batch(connectors.ModeUpsert, "orders", 0, 1))
+			connectortest.Write(t, d, connectortest.Batch(connectors.ModeUpsert, "orders", 0, 1))
 			s.Exec(t, "ALTER TABLE orders ADD COLUMN small smallint", "ALTER TABLE orders ADD COLUMN short varchar(3)", "ALTER TABLE orders ADD COLUMN day date", "ALTER TABLE orders ADD COLUMN note varchar(20) DEFAULT 'mine'")
-			b := batch(connectors.ModeUpsert, "orders", 1, n)
+			b := connectortest.Batch(connectors.ModeUpsert, "orders", 1, n)
 			for i := range b.Records {
 				b.Records[i].Data = []byte(`{"a":1,"small":7,"short":"abc","day":"2026-11-01"}`)
 			}
@@ -263,14 +242,14 @@ func TestRowsRefusedByAColumn(t *testing.T) {
 				}
 			}
 			// A column of hers that nothing fills stays as it is when the row changes.
-			again := batch(connectors.ModeUpsert, "orders", n+1, 1)
+			again := connectortest.Batch(connectors.ModeUpsert, "orders", n+1, 1)
 			again.Records[0].Key = "key1"
-			write(t, d, again)
+			connectortest.Write(t, d, again)
 			if note := value[string](t, s, "SELECT note FROM orders WHERE _key = 'key1'"); note != "mine" {
 				t.Errorf("her column has %q", note)
 			}
 			s.Exec(t, "ALTER TABLE orders ADD COLUMN _needed int", "UPDATE orders SET _needed = 1", "ALTER TABLE orders ALTER _needed SET NOT NULL")
-			_, err = d.Write(t.Context(), batch(connectors.ModeUpsert, "orders", n+2, 5))
+			_, err = d.Write(t.Context(), connectortest.Batch(connectors.ModeUpsert, "orders", n+2, 5))
 			wantError(t, err, connectors.Invalid, "NOT NULL")
 		})
 	}
@@ -284,7 +263,7 @@ func TestLongValues(t *testing.T) {
 	c.Layout = connectors.LayoutColumns
 	list := func(n int) []byte { return []byte(`{"list":["` + strings.Repeat("x", n-4) + `"]}`) }
 	for name, extra := range map[string]int{"few": 0, "many": 150} {
-		b := batch(connectors.Append, "orders", 0, 3+extra)
+		b := connectortest.Batch(connectors.Append, "orders", 0, 3+extra)
 		b.Lane, b.Epoch, b.Installation = name, name, name
 		b.Records[0].Data, b.Records[1].Data = list(65_535), list(65_536)
 		b.Records[2].Stream, b.Records[2].Data = strings.Repeat("s", 1025), nil
@@ -301,13 +280,13 @@ func TestLongValues(t *testing.T) {
 			t.Errorf("the reasons are %v", r.Reasons)
 		}
 	}
-	b := batch(connectors.Append, "orders", 0, 1)
+	b := connectortest.Batch(connectors.Append, "orders", 0, 1)
 	b.Installation = strings.Repeat("i", 1025)
 	_, err := opened(t, c).Write(t.Context(), b)
 	wantError(t, err, connectors.Invalid, "1024 bytes")
 	// Beyond a row of a file there is no way.
 	raw := opened(t, block(t, connection(t, s), redshift.Settings{Table: "raw"}, connectors.Append))
-	b = batch(connectors.Append, "orders", 0, 2)
+	b = connectortest.Batch(connectors.Append, "orders", 0, 2)
 	b.Records[0].Data, b.Records[1].Data = []byte(`[`+strings.Repeat(`"`+strings.Repeat("x", 60_000)+`",`, 67)+`1]`), []byte(`[`+strings.Repeat(`"`+strings.Repeat("x", 60_000)+`",`, 70)+`1]`)
 	r, err := raw.Write(t.Context(), b)
 	if err != nil || r.Outcomes[0] != connectors.Durable || r.Outcomes[1] != connectors.Rejected {
@@ -322,9 +301,9 @@ func TestColumnsAreAddedOneByOne(t *testing.T) {
 	c := block(t, connection(t, s), redshift.Settings{Schema: "Sales", Table: "All_{stream}"}, connectors.Append)
 	c.Layout = connectors.LayoutColumns
 	d := opened(t, c)
-	b := batch(connectors.Append, "Orders", 0, 1)
+	b := connectortest.Batch(connectors.Append, "Orders", 0, 1)
 	b.Records[0].Data = []byte(`{"Email":"a","email":"b","total":12345678901234567890,"price":0.10,"paid":true,"n":1,"tags":["x"]}`)
-	write(t, d, b)
+	connectortest.Write(t, d, b)
 	if n := len(s.Statements(`ALTER TABLE "sales"."all_orders" ADD COLUMN`)); n != 7 {
 		t.Errorf("%d columns were added", n)
 	}
@@ -338,7 +317,7 @@ func TestColumnsAreAddedOneByOne(t *testing.T) {
 		t.Errorf("it was made by %q", create)
 	}
 	s.Exec(t, "DROP TABLE sales.all_orders")
-	next := batch(connectors.Append, "Orders", 1, 1)
+	next := connectortest.Batch(connectors.Append, "Orders", 1, 1)
 	next.Records[0].Data = b.Records[0].Data
 	_, err := d.Write(t.Context(), next)
 	if err != nil { // found missing in the middle: the next attempt makes it
@@ -346,7 +325,7 @@ func TestColumnsAreAddedOneByOne(t *testing.T) {
 		if !errors.As(err, &e) || e.Kind != connectors.Unavailable {
 			t.Fatal(err)
 		}
-		write(t, d, next)
+		connectortest.Write(t, d, next)
 	}
 	if got := len(columnRows(t, s)); got != 1 {
 		t.Errorf("%d rows", got)
