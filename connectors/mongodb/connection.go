@@ -107,6 +107,9 @@ func ours(o *options.ClientOptions, roots *x509.CertPool, allowed []*net.IPNet) 
 	o.SetAppName("tributary").SetMaxPoolSize(maxPool).SetMinPoolSize(0).SetMaxConnIdleTime(time.Minute).SetServerSelectionTimeout(selectTimeout).SetConnectTimeout(10 * time.Second).
 		SetReadPreference(readpref.Primary()).SetReadConcern(readconcern.Majority()).
 		SetWriteConcern(&writeconcern.WriteConcern{W: writeconcern.WCMajority, Journal: &journal}).
+		// The engine repeats what failed, and says so. The driver would until the time of the statement is over, whatever the URL says: a context with a deadline has it
+		// try without end. https://github.com/mongodb/specifications/blob/master/source/client-side-operations-timeout/client-side-operations-timeout.md#retryability
+		SetRetryReads(false).SetRetryWrites(false).
 		// What the servers name as their members is dialled by it as well (I14), and a certificate may not name a responder to be asked over HTTP.
 		SetDialer(outbound.Dialer(allowed)).
 		SetDisableOCSPEndpointCheck(true)

@@ -20,7 +20,8 @@ import (
 	"tributary/connectors/outbound"
 )
 
-// codes maps the server's error codes to kinds (I9), with what to do where that is known. https://www.mongodb.com/docs/manual/reference/error-codes/
+// codes maps the server's error codes to kinds (I9), with what to do where that is known. https://www.mongodb.com/docs/manual/reference/error-codes/, and for servers of
+// later versions https://github.com/mongodb/mongo/blob/master/src/mongo/base/error_codes.yml. What blocks writes (371): https://www.mongodb.com/docs/manual/reference/command/setUserWriteBlockMode/
 // The table stands in docs/destinations/mongodb.md too.
 var codes = map[int]struct {
 	kind  connectors.Kind
@@ -58,6 +59,9 @@ var codes = map[int]struct {
 	202:   {connectors.Unavailable, "a server behind it is out of connections", "NetworkInterfaceExceededTimeLimit"},
 	262:   {connectors.Unavailable, "the server took too long", "ExceededTimeLimit"},
 	276:   {connectors.Unavailable, "an index is being built", "IndexBuildAborted"},
+	365:   {connectors.Unavailable, "the server's cache is too full for the write at the moment", "TemporarilyUnavailable"},
+	371:   {connectors.Unavailable, "an administrator has blocked writes: they go on when setUserWriteBlockMode lets them", "UserWritesBlocked"},
+	433:   {connectors.Unavailable, "the server is overloaded and queues no more requests", "AdmissionQueueOverflow"},
 	9001:  {connectors.Unavailable, "a connection between servers broke", "SocketException"},
 	10058: {connectors.Unavailable, "the member is not the primary", "LegacyNotPrimary"},
 	10107: {connectors.Unavailable, "the member is not the primary", "NotWritablePrimary"},
@@ -68,6 +72,7 @@ var codes = map[int]struct {
 	13435: {connectors.Unavailable, "the member is not the primary", "NotPrimaryNoSecondaryOk"},
 	13436: {connectors.Unavailable, "the member is not the primary", "NotPrimaryOrSecondary"},
 	14031: {connectors.Unavailable, "the server's disk is full", "OutOfDiskSpace"},
+	449:   {connectors.RateLimited, "the server takes no more requests at the moment", "RateLimitExceeded"},
 	462:   {connectors.RateLimited, "the server takes no more requests at the moment", "IngressRequestRateLimitExceeded"},
 	16500: {connectors.RateLimited, "the account's throughput is used up", "TooManyRequests"},
 }

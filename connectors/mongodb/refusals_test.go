@@ -25,26 +25,26 @@ type refusal struct {
 	codes   []int32
 }
 
-// A find is never told what the driver sends it again for, until its time is over: https://github.com/mongodb/specifications/blob/master/source/retryable-reads/retryable-reads.md
 var refusals = []refusal{
 	{"saslStart", mongodbtest.Command, connectors.Unauthorized, []int32{11, 18, 334}},
 	{"createIndexes", mongodbtest.Command, connectors.Unavailable, []int32{276, 14031}},
 	{"find", mongodbtest.Command, connectors.Forbidden, []int32{13}},
 	{"find", mongodbtest.Command, connectors.NotFound, []int32{26}},
-	{"find", mongodbtest.Command, connectors.Unavailable, []int32{50, 133, 175, 202}},
+	{"find", mongodbtest.Command, connectors.Unavailable, []int32{6, 7, 50, 89, 91, 133, 175, 189, 202, 262, 433, 9001, 10107, 11600, 11602, 13435, 13436}},
+	{"find", mongodbtest.Command, connectors.RateLimited, []int32{449}},
 	{"find", mongodbtest.Command, connectors.Unknown, []int32{43}},
 	{"update", mongodbtest.Command, connectors.Forbidden, []int32{13}},
-	{"update", mongodbtest.Command, connectors.Unavailable, []int32{112, 10107}},
+	{"update", mongodbtest.Command, connectors.Unavailable, []int32{112, 365, 371, 433, 10107}},
 	{"update", mongodbtest.Document, connectors.Unknown, []int32{40, 66}},
 	{"update", mongodbtest.Document, "", []int32{2, 9, 15, 22, 52, 56, 57, 121, 10334, 11000, 17280, 17419, 17420}},
 	{"insert", mongodbtest.Command, connectors.Forbidden, []int32{13}},
 	{"insert", mongodbtest.Command, connectors.Invalid, []int32{2, 9, 20, 59, 72, 73, 166, 238}},
-	{"insert", mongodbtest.Command, connectors.RateLimited, []int32{462, 16500}},
-	{"insert", mongodbtest.Command, connectors.Unavailable, []int32{6, 7, 24, 50, 89, 91, 112, 189, 202, 262, 9001, 10058, 10107, 11600, 11601, 11602, 13388, 13435, 13436, 14031}},
+	{"insert", mongodbtest.Command, connectors.RateLimited, []int32{449, 462, 16500}},
+	{"insert", mongodbtest.Command, connectors.Unavailable, []int32{6, 7, 24, 50, 89, 91, 112, 189, 202, 262, 365, 371, 433, 9001, 10058, 10107, 11600, 11601, 11602, 13388, 13435, 13436, 14031}},
 	{"insert", mongodbtest.Command, connectors.Unknown, []int32{14, 16, 40415, 40571}},
 	{"insert", mongodbtest.Document, connectors.Forbidden, []int32{13}},
 	{"insert", mongodbtest.Document, connectors.RateLimited, []int32{16500}},
-	{"insert", mongodbtest.Document, connectors.Unavailable, []int32{112, 13388}},
+	{"insert", mongodbtest.Document, connectors.Unavailable, []int32{112, 365, 371, 13388}},
 	{"insert", mongodbtest.Document, "", []int32{2, 9, 15, 22, 52, 56, 57, 121, 10334, 11000, 17280}},
 	{"insert", mongodbtest.WriteConcern, connectors.Invalid, []int32{79}},
 	{"insert", mongodbtest.WriteConcern, connectors.Unavailable, []int32{64, 91, 100, 189, 11602}},
@@ -97,6 +97,22 @@ func TestRefusals(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// What the driver would try again by itself, it numbers: no write to a cluster is.
+func TestNothingIsTriedAgainUnseen(t *testing.T) {
+	t.Parallel()
+	server := mongodbtest.New(t, returned)
+	server.SayRouter()
+	d := open(t, mongodb.Definition(), mongodb.Connection{Host: server.Addr, TLS: "off", Database: "crm"}, mongodb.Settings{}, connectors.ModeUpsert)
+	for range 2 {
+		if result, err := d.Write(t.Context(), batch(connectors.ModeUpsert, 0, 2)); err != nil || result.Outcomes[0] != connectors.Durable {
+			t.Errorf("%v, %v, want it written", result, err)
+		}
+	}
+	if err := d.Close(); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -169,11 +169,15 @@ func (s *Server) on(c *command, field string, make bool) (*collection, *failure)
 
 // hello says what the server can: https://www.mongodb.com/docs/manual/reference/command/hello/
 func (s *Server) hello(*command) (bson.D, *failure) {
-	return bson.D{
+	answer := bson.D{
 		{Key: "helloOk", Value: true}, {Key: "isWritablePrimary", Value: true}, {Key: "ismaster", Value: true}, {Key: "maxBsonObjectSize", Value: int32(maxDocument)},
 		{Key: "maxMessageSizeBytes", Value: int32(maxMessage)}, {Key: "maxWriteBatchSize", Value: int32(maxWrites)}, {Key: "localTime", Value: time.Now()},
 		{Key: "logicalSessionTimeoutMinutes", Value: int32(30)}, {Key: "minWireVersion", Value: int32(0)}, {Key: "maxWireVersion", Value: int32(21)}, {Key: "readOnly", Value: false},
-	}, nil
+	}
+	if s.router {
+		answer = append(answer, bson.E{Key: "msg", Value: "isdbgrid"})
+	}
+	return answer, nil
 }
 
 // createIndexes keeps the names of indexes, which change nothing of what is found: https://www.mongodb.com/docs/manual/reference/command/createIndexes/

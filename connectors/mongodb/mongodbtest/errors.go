@@ -25,7 +25,7 @@ var names = map[int32]string{
 	11602: "InterruptedDueToReplStateChange", 13388: "StaleConfig", 13435: "NotPrimaryNoSecondaryOk", 13436: "NotPrimaryOrSecondary", 14031: "OutOfDiskSpace", 17280: "KeyTooLong",
 	40415: "Location40415", 40571: "Location40571",
 	// Servers of later versions: https://github.com/mongodb/mongo/blob/master/src/mongo/base/error_codes.yml
-	462: "IngressRequestRateLimitExceeded",
+	365: "TemporarilyUnavailable", 371: "UserWritesBlocked", 433: "AdmissionQueueOverflow", 449: "RateLimitExceeded", 462: "IngressRequestRateLimitExceeded",
 	// Documents that updates make too large: https://github.com/mongodb/mongo/blob/v6.0/src/mongo/db/exec/update_stage.cpp and upsert_stage.cpp
 	17419: "Location17419", 17420: "Location17420",
 	// Cosmos DB: https://learn.microsoft.com/en-us/azure/cosmos-db/mongodb/error-codes-solutions

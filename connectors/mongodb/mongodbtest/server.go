@@ -30,8 +30,17 @@ type Server struct {
 	cursors     map[int64]*cursor
 	clients     map[net.Conn]bool
 	refusals    map[string]refusal // by command
+	router      bool               // it says that it is one of a cluster
 	lastCursor  int64
 	closed      bool
+}
+
+// SayRouter has the server say that it is a router of a sharded cluster, which takes writes that are numbered to be tried again. It has no such numbers:
+// a command that has one is refused.
+func (s *Server) SayRouter() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.router = true
 }
 
 // New starts a server that ends with the test. It counts the errors that it returns; nil counts nothing.
