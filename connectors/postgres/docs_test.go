@@ -1,0 +1,61 @@
+package postgres_test
+
+import (
+	"context"
+	"os"
+	"strings"
+	"testing"
+
+	"tributary/connectors"
+	"tributary/connectors/postgres"
+	"tributary/internal/pgtest"
+)
+
+// The rights that the page says to grant are enough for both layouts and modes, by few rows and by many.
+func TestRightsOfThePage(t *testing.T) {
+	t.Parallel()
+	dsn := pgtest.Database(t)
+	admin := session(t, dsn)
+	c := connection(t, dsn)
+	c.User, c.Password = "page_of_"+c.Database, "pw"
+	page, err := os.ReadFile("../../docs/destinations/postgres.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rights, _ := strings.Cut(string(page), "## Rights")
+	_, statements, found := strings.Cut(rights, "```sql\n")
+	statements, _, _ = strings.Cut(statements, "```")
+	if !found || !strings.Contains(statements, "'...'") {
+		t.Fatal("the page has no rights to grant")
+	}
+	exec(t, admin, "REVOKE ALL ON SCHEMA public FROM PUBLIC", "REVOKE ALL ON DATABASE "+c.Database+" FROM PUBLIC",
+		strings.NewReplacer("tributary", c.User, "analytics", c.Database, "'...'", "'pw'").Replace(statements))
+	t.Cleanup(func() {
+		if _, err := admin.Exec(context.Background(), "DROP OWNED BY "+c.User+" CASCADE; DROP ROLE "+c.User); err != nil {
+			t.Error(err)
+		}
+	})
+	for _, layout := range []string{connectors.LayoutRaw, connectors.LayoutColumns} {
+		for _, mode := range []connectors.Mode{connectors.Append, connectors.ModeUpsert} {
+			d, err := postgres.Definition().OpenDestination(connectors.Config{
+				Settings:   raw(t, postgres.Settings{Schema: "shop", Table: layout + "_" + string(mode) + "_{stream}"}),
+				Connection: raw(t, c), Mode: mode, Layout: layout, Env: loopback,
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := check(t, d); err != nil {
+				t.Errorf("%s %s: %v", layout, mode, err)
+			}
+			b := batch(mode, "orders", 0, 300)
+			b.Lane = layout + string(mode)
+			write(t, d, b)
+			b = batch(mode, "orders", 300, 1)
+			b.Lane, b.Records[0].Data = layout+string(mode), []byte(`{"a": "wider", "fresh": 1}`)
+			write(t, d, b)
+			if err := d.Close(); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+}
