@@ -129,11 +129,15 @@ func TestConformance(t *testing.T) {
 		}
 	}
 	settings := Settings{Bus: "changes", Overflow: "s3://overflowing/large", Concurrency: 4}
+	apart := func(t *testing.T) connectortest.DestinationPlace { return placeApart(t, settings) }
+	if liveBus().Connection != "" {
+		apart = nil
+	}
 	connectortest.TestDestination(t, connectortest.DestinationHarness{
 		Modes:   []connectors.Mode{connectors.Append},
 		Once:    connectortest.ByID,
 		Records: 3_000,
-		Bulk:    20_000,
+		Apart:   apart,
 		Canary:  canary,
 		// EventBridge takes whole numbers of 64 bits.
 		Refuses: func(data []byte) bool { return strings.Contains(string(data), "123456789012345678901234567890") },
@@ -199,6 +203,30 @@ func fakePlace(t *testing.T, settings Settings) connectortest.DestinationPlace {
 				t.Error(err)
 			}
 		},
+	}
+}
+
+// TestStandInApart serves a bus to the process that measures the largest batch.
+func TestStandInApart(t *testing.T) {
+	connectortest.ServeApart(t, func(t *testing.T) connectortest.StandIn {
+		server := serve(t)
+		return connectortest.StandIn{Where: []string{server.URL}, Rows: func(t *testing.T) []connectortest.Row { return rows(t, server) }}
+	})
+}
+
+// placeApart is its bus.
+func placeApart(t *testing.T, settings Settings) connectortest.DestinationPlace {
+	standIn := connectortest.StartApart(t)
+	def := Definition()
+	return connectortest.DestinationPlace{
+		Open: func(t *testing.T, _ connectors.Mode) connectors.Destination {
+			d, err := def.OpenDestination(block(t, at(standIn.Where[0]), settings))
+			if err != nil {
+				t.Fatal(err)
+			}
+			return d
+		},
+		Rows: standIn.Rows,
 	}
 }
 

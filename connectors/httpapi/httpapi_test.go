@@ -129,16 +129,51 @@ func row(t *testing.T, c call) connectortest.Row {
 	}
 }
 
-func TestDestination(t *testing.T) {
-	settings := func(url string) httpapi.Settings {
-		return httpapi.Settings{
-			URL: url, Request: httpapi.Request{Path: "/records/{stream}"}, Check: "/me",
-			Headers: map[string]string{
-				"X-Installation": "{installation}", "X-Stream": "{stream}", "X-Id": "{id}", "X-Key": "{key}", "X-Op": "{op}", "X-Version": "{version}",
-			},
-		}
+// token is what the API of the suite wants.
+var token = httpapi.Connection{Token: canary}
+
+// settings of the suite have all that a record is told in headers.
+func settings(url string) httpapi.Settings {
+	return httpapi.Settings{
+		URL: url, Request: httpapi.Request{Path: "/records/{stream}"}, Check: "/me",
+		Headers: map[string]string{
+			"X-Installation": "{installation}", "X-Stream": "{stream}", "X-Id": "{id}", "X-Key": "{key}", "X-Op": "{op}", "X-Version": "{version}",
+		},
 	}
-	token := httpapi.Connection{Token: canary}
+}
+
+// rows are the records that the API got with the token.
+func rows(t *testing.T, a *api) []connectortest.Row {
+	var rows []connectortest.Row
+	for _, c := range a.received() {
+		if c.header.Get("Authorization") != "Bearer "+canary {
+			t.Error("a request without the token")
+		}
+		rows = append(rows, row(t, c))
+	}
+	return rows
+}
+
+// TestStandInApart serves the API to the process that measures the largest batch.
+func TestStandInApart(t *testing.T) {
+	connectortest.ServeApart(t, func(t *testing.T) connectortest.StandIn {
+		a := serve(t, nil)
+		return connectortest.StandIn{Where: []string{a.URL}, Rows: func(t *testing.T) []connectortest.Row { return rows(t, a) }}
+	})
+}
+
+// placeApart is that API.
+func placeApart(t *testing.T) connectortest.DestinationPlace {
+	standIn := connectortest.StartApart(t)
+	return connectortest.DestinationPlace{
+		Open: func(t *testing.T, _ connectors.Mode) connectors.Destination {
+			return open(t, settings(standIn.Where[0]), token)
+		},
+		Rows: standIn.Rows,
+	}
+}
+
+func TestDestination(t *testing.T) {
 	answering := func(code int, kind connectors.Kind) connectortest.FailingDestination {
 		return connectortest.FailingDestination{Kind: kind, Open: func(t *testing.T) connectors.Destination {
 			return open(t, settings(serve(t, status(code)).URL), token)
@@ -154,8 +189,6 @@ func TestDestination(t *testing.T) {
 		Once:     connectortest.ByID,
 		AnyBytes: true,
 		Records:  1_000,
-		Bulk:     20_000,
-		Memory:   5, // the stand-in keeps each request with its header
 		Canary:   canary,
 		Leaves: []goleak.Option{ // a proxy that is stopped while it has bytes in hand never lets go of them
 			goleak.IgnoreAnyFunction("github.com/Shopify/toxiproxy/v2/stream.(*ChanWriter).Write"),
@@ -168,6 +201,7 @@ func TestDestination(t *testing.T) {
 			"429": answering(429, connectors.RateLimited), "500": answering(500, connectors.Unavailable), "503": answering(503, connectors.Unavailable),
 			"600": answering(600, connectors.Unknown), "no server": at("http://127.0.0.1:1"), "no such host": at("https://nowhere.invalid"),
 		},
+		Apart: placeApart,
 		New: func(t *testing.T) connectortest.DestinationPlace {
 			a := serve(t, nil)
 			server := toxiproxy.NewServer(toxiproxy.NewMetricsContainer(prometheus.NewRegistry()), zerolog.Nop())
@@ -180,16 +214,7 @@ func TestDestination(t *testing.T) {
 				Open: func(t *testing.T, _ connectors.Mode) connectors.Destination {
 					return open(t, settings("http://"+proxy.Listen), token)
 				},
-				Rows: func(t *testing.T) []connectortest.Row {
-					var rows []connectortest.Row
-					for _, c := range a.received() {
-						if c.header.Get("Authorization") != "Bearer "+canary {
-							t.Error("a request without the token")
-						}
-						rows = append(rows, row(t, c))
-					}
-					return rows
-				},
+				Rows:  func(t *testing.T) []connectortest.Row { return rows(t, a) },
 				Break: func(*testing.T) { proxy.Stop() },
 				Heal: func(t *testing.T) {
 					if err := proxy.Start(); err != nil {

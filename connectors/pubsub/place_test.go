@@ -50,6 +50,31 @@ func fakePlace(t *testing.T, s Settings) connectortest.DestinationPlace {
 	}
 }
 
+// TestStandInApart serves a topic to the process that measures the largest batch.
+func TestStandInApart(t *testing.T) {
+	connectortest.ServeApart(t, func(t *testing.T) connectortest.StandIn {
+		server := pubsubtest.New(t, pubsubtest.Options{Returned: returned})
+		server.CreateTopic(t, path("changes"), nil)
+		return connectortest.StandIn{Where: []string{server.Addr}, Rows: func(t *testing.T) []connectortest.Row { return rows(t, server) }}
+	})
+}
+
+// placeApart is its topic.
+func placeApart(t *testing.T, s Settings) connectortest.DestinationPlace {
+	standIn := connectortest.StartApart(t)
+	def := Definition()
+	return connectortest.DestinationPlace{
+		Open: func(t *testing.T, _ connectors.Mode) connectors.Destination {
+			d, err := def.OpenDestination(config(t, emulator(standIn.Where[0]), s))
+			if err != nil {
+				t.Fatal(err)
+			}
+			return d
+		},
+		Rows: standIn.Rows,
+	}
+}
+
 // livePlace is a topic of its own in the real service, with a subscription that is read until it stays empty.
 func livePlace(t *testing.T, s Settings) connectortest.DestinationPlace {
 	c, err := connectors.Decode[Connection](json.RawMessage(os.Getenv(liveVariable)))

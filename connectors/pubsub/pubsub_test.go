@@ -115,15 +115,15 @@ func conformance(t *testing.T, settings Settings, records int) {
 	server.CreateTopic(t, path("closed"), nil)
 	server.Deny(path("closed"), pubsubtest.Publish, pubsubtest.Get)
 	place := fakePlace
+	apart := func(t *testing.T) connectortest.DestinationPlace { return placeApart(t, settings) }
 	if os.Getenv(liveVariable) != "" {
-		place = livePlace
+		place, apart = livePlace, nil
 	}
 	connectortest.TestDestination(t, connectortest.DestinationHarness{
 		Modes:    []connectors.Mode{connectors.Append},
 		Once:     connectortest.ByID,
 		Records:  records,
-		Bulk:     25 * records,
-		Memory:   5, // the stand-in holds what it is sent
+		Apart:    apart,
 		AnyBytes: true,
 		Canary:   key.canary,
 		Leaves: []goleak.Option{

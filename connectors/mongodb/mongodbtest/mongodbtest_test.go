@@ -32,32 +32,49 @@ func raw(t *testing.T, v any) json.RawMessage {
 	return b
 }
 
+// open opens a destination at a host.
+func open(t *testing.T, host string, mode connectors.Mode) connectors.Destination {
+	t.Helper()
+	d, err := mongodb.Definition().OpenDestination(connectors.Config{
+		Settings: raw(t, mongodb.Settings{Raw: true}), Connection: raw(t, mongodb.Connection{Host: host, TLS: "off", Database: "crm"}), Mode: mode,
+		Env: connectors.Env{Networks: []*net.IPNet{{IP: net.IPv4(127, 0, 0, 0), Mask: net.CIDRMask(8, 32)}}, Log: slog.Default()},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+// TestStandInApart serves to the process that measures the largest batch.
+func TestStandInApart(t *testing.T) {
+	connectortest.ServeApart(t, func(t *testing.T) connectortest.StandIn {
+		server := mongodbtest.New(t, nil)
+		return connectortest.StandIn{Where: []string{server.Addr}, Rows: func(t *testing.T) []connectortest.Row { return rows(t, server) }}
+	})
+}
+
 // TestDestination runs the suite that every destination passes where no server can be had that takes minutes to build; connectors/mongodb runs it
 // against one that can, and against MongoDB itself.
 func TestDestination(t *testing.T) {
-	open := func(t *testing.T, host string, mode connectors.Mode) connectors.Destination {
-		t.Helper()
-		d, err := mongodb.Definition().OpenDestination(connectors.Config{
-			Settings: raw(t, mongodb.Settings{Raw: true}), Connection: raw(t, mongodb.Connection{Host: host, TLS: "off", Database: "crm"}), Mode: mode,
-			Env: connectors.Env{Networks: []*net.IPNet{{IP: net.IPv4(127, 0, 0, 0), Mask: net.CIDRMask(8, 32)}}, Log: slog.Default()},
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-		return d
-	}
 	connectortest.TestDestination(t, connectortest.DestinationHarness{
 		Modes:   []connectors.Mode{connectors.Append, connectors.ModeUpsert},
 		Once:    connectortest.ByKey,
 		Poison:  []byte(`{"a": nonsense}`),
-		Memory:  6, // the stand-in holds what it is sent, as text and as fields
-		Bulk:    20_000,
 		Records: 2_000,
 		Leaves: []goleak.Option{ // a proxy that is stopped while it has bytes in hand never lets go of them
 			goleak.IgnoreAnyFunction("github.com/Shopify/toxiproxy/v2/stream.(*ChanWriter).Write"),
 			goleak.IgnoreAnyFunction("github.com/Shopify/toxiproxy/v2/toxics.(*ToxicStub).Run"),
 		},
 		Canary: "no secret is there",
+		Apart: func(t *testing.T) connectortest.DestinationPlace {
+			standIn := connectortest.StartApart(t)
+			return connectortest.DestinationPlace{
+				Open: func(t *testing.T, mode connectors.Mode) connectors.Destination {
+					return open(t, standIn.Where[0], mode)
+				},
+				Rows: standIn.Rows,
+			}
+		},
 		New: func(t *testing.T) connectortest.DestinationPlace {
 			server := mongodbtest.New(t, nil)
 			proxy := toxiproxy.NewProxy(toxiproxy.NewServer(toxiproxy.NewMetricsContainer(prometheus.NewRegistry()), zerolog.Nop()), t.Name(), "127.0.0.1:0", server.Addr)
