@@ -183,11 +183,46 @@ func failing() map[string]connectortest.FailingDestination {
 	}
 }
 
-// suite runs the conformance suite. A merge of 100,000 rows takes the stand-in a minute: bulk is how many it is given.
-func suite(t *testing.T, mode connectors.Mode, once connectortest.Once, bulk int, failing map[string]connectortest.FailingDestination) {
+// TestStandInApart serves a project to the process that measures the largest batch.
+func TestStandInApart(t *testing.T) {
+	connectortest.ServeApart(t, func(t *testing.T) connectortest.StandIn {
+		s := bigquerytest.New(t, returned)
+		return connectortest.StandIn{
+			Where:   []string{s.REST, s.Write, s.Key(s.REST)},
+			Rows:    func(t *testing.T) []connectortest.Row { return rows(t, s) },
+			Columns: func(t *testing.T) []connectortest.Row { return columnRows(t, s) },
+		}
+	})
+}
+
+// placeApart is that project.
+func placeApart(t *testing.T) connectortest.DestinationPlace {
+	standIn := connectortest.StartApart(t)
+	c := bigquery.Connection{Endpoint: "http://" + standIn.Where[0], WriteEndpoint: "http://" + standIn.Where[1], Key: standIn.Where[2]}
+	def := bigquery.Definition()
+	return connectortest.DestinationPlace{
+		Open: func(t *testing.T, mode connectors.Mode) connectors.Destination {
+			return open(t, def, c, warehouse, connectors.Config{Mode: mode})
+		},
+		Rows: standIn.Rows,
+		Columns: &connectortest.ColumnsPlace{
+			Open: func(t *testing.T, mode connectors.Mode, rule connectors.SchemaRule) connectors.Destination {
+				return open(t, def, c, warehouse, connectors.Config{Mode: mode, Layout: connectors.LayoutColumns, Schema: rule})
+			},
+			Rows: standIn.Columns,
+		},
+	}
+}
+
+// suite runs the conformance suite.
+func suite(t *testing.T, mode connectors.Mode, once connectortest.Once, failing map[string]connectortest.FailingDestination) {
+	apart := placeApart
+	if os.Getenv(liveVariable) != "" {
+		apart = nil
+	}
 	connectortest.TestDestination(t, connectortest.DestinationHarness{
 		Modes: []connectors.Mode{mode}, Once: once, Canary: canary, Failing: failing,
-		Bulk: bulk, Memory: 8, // the stand-in keeps its tables in this process
+		Apart: apart,
 		Leaves: []goleak.Option{ // a proxy that is stopped while it has bytes in hand never lets go of them
 			goleak.IgnoreAnyFunction("github.com/Shopify/toxiproxy/v2/stream.(*ChanWriter).Write"),
 			goleak.IgnoreAnyFunction("github.com/Shopify/toxiproxy/v2/toxics.(*ToxicStub).Run"),
@@ -226,9 +261,9 @@ func suite(t *testing.T, mode connectors.Mode, once connectortest.Once, bulk int
 }
 
 // What a lane has appended stays once; what comes by another epoch is there again, under the same ID.
-func TestAppend(t *testing.T) { suite(t, connectors.Append, connectortest.ByName, 100_000, failing()) }
+func TestAppend(t *testing.T) { suite(t, connectors.Append, connectortest.ByName, failing()) }
 
-func TestUpsert(t *testing.T) { suite(t, connectors.ModeUpsert, connectortest.ByLedger, 20_000, nil) }
+func TestUpsert(t *testing.T) { suite(t, connectors.ModeUpsert, connectortest.ByLedger, nil) }
 
 // batch makes a batch of n records of a stream.
 func batch(mode connectors.Mode, stream string, first, n int) connectors.Batch {

@@ -168,6 +168,39 @@ func readRows(t testing.TB, s *redshifttest.Server, data string) []connectortest
 	return all
 }
 
+// TestStandInApart serves a database to the process that measures the largest batch.
+func TestStandInApart(t *testing.T) {
+	connectortest.ServeApart(t, func(t *testing.T) connectortest.StandIn {
+		s := serve(t)
+		return connectortest.StandIn{
+			Where:   []string{s.Address, s.Endpoint},
+			Rows:    func(t *testing.T) []connectortest.Row { return rows(t, s) },
+			Columns: func(t *testing.T) []connectortest.Row { return columnRows(t, s) },
+		}
+	})
+}
+
+// placeApart is its database.
+func placeApart(t *testing.T, settings redshift.Settings) connectortest.DestinationPlace {
+	standIn := connectortest.StartApart(t)
+	c := connection(t, &redshifttest.Server{Address: standIn.Where[0], Endpoint: standIn.Where[1]})
+	def := redshift.Definition()
+	return connectortest.DestinationPlace{
+		Open: func(t *testing.T, mode connectors.Mode) connectors.Destination {
+			return open(t, def, block(t, c, settings, mode))
+		},
+		Rows: standIn.Rows,
+		Columns: &connectortest.ColumnsPlace{
+			Open: func(t *testing.T, mode connectors.Mode, rule connectors.SchemaRule) connectors.Destination {
+				c := block(t, c, settings, mode)
+				c.Layout, c.Schema = connectors.LayoutColumns, rule
+				return open(t, def, c)
+			},
+			Rows: standIn.Columns,
+		},
+	}
+}
+
 // TestDestination runs the suite with json: text, which holds any payload as it is, up to the length of a VARCHAR.
 func TestDestination(t *testing.T) {
 	failing := func(change func(c *redshift.Connection)) func(t *testing.T) connectors.Destination {
@@ -178,11 +211,14 @@ func TestDestination(t *testing.T) {
 		}
 	}
 	text := redshift.Settings{JSON: "text"}
+	apart := func(t *testing.T) connectortest.DestinationPlace { return placeApart(t, text) }
+	if os.Getenv(liveVariable) != "" {
+		apart = nil
+	}
 	connectortest.TestDestination(t, connectortest.DestinationHarness{
 		Modes:   []connectors.Mode{connectors.Append, connectors.ModeUpsert},
 		Records: 4_000,
-		Bulk:    10_000,
-		Memory:  8, // the stand-in holds the files and what it copies of them
+		Apart:   apart,
 		Refuses: func(data []byte) bool { return len(data) > 65_535 },
 		Canary:  canary,
 		Failing: map[string]connectortest.FailingDestination{

@@ -194,7 +194,9 @@ func (s *Server) statement(text string, params map[string]string) ([][]string, *
 var (
 	quotedName = regexp.MustCompile("`([^`]*)`")
 	parameter  = regexp.MustCompile(`@[a-z]+[0-9]*`)
-	functions  = strings.NewReplacer("TIMESTAMP_MICROS(", "make_timestamptz(", "CURRENT_TIMESTAMP()", "now()")
+	functions  = strings.NewReplacer("TIMESTAMP_MICROS(", "make_timestamptz(", "CURRENT_TIMESTAMP()", "now()",
+		// The same as an equality, by which the engine can hash: otherwise it compares each row with each.
+		"(t._key <> '' OR t._id = r._id)", "if(t._key = '', t._id, '') = if(r._key = '', r._id, '')")
 )
 
 // translate makes a statement of the engine's. Names go first, values last: what stands in a value is not looked at.
