@@ -94,7 +94,7 @@ func TestIAMPasswordsEnd(t *testing.T) {
 			_, err := d.Write(t.Context(), b)
 			done <- err
 		}()
-		<-held
+		held(done)
 		b := connectortest.Batch(connectors.Append, "orders", first, 1)
 		b.Lane = "another"
 		_, err := d.Write(t.Context(), b)

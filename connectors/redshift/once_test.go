@@ -16,8 +16,8 @@ import (
 	"tributary/connectors/redshift/redshifttest"
 )
 
-// hold stops the next statement that begins so until goOn is called, and tells when it is stopped.
-func hold(t *testing.T, s *redshifttest.Server, begins string) (held <-chan struct{}, goOn func()) {
+// hold stops the next statement that begins so until goOn is called. held waits until it is stopped, by a write that ends with what ended brings.
+func hold(t *testing.T, s *redshifttest.Server, begins string) (held func(ended <-chan error), goOn func()) {
 	stopped, release := make(chan struct{}), make(chan struct{})
 	var once sync.Once
 	s.Fail(func(sql string) *redshifttest.Failure {
@@ -33,7 +33,15 @@ func hold(t *testing.T, s *redshifttest.Server, begins string) (held <-chan stru
 	})
 	goOn = sync.OnceFunc(func() { close(release) })
 	t.Cleanup(goOn)
-	return stopped, goOn
+	held = func(ended <-chan error) {
+		t.Helper()
+		select {
+		case <-stopped:
+		case err := <-ended:
+			t.Fatalf("ended before any %s: %v", begins, err)
+		}
+	}
+	return held, goOn
 }
 
 // A column that comes when the rows are staged, and is filled in the row that they replace, does not keep its value there.
@@ -52,7 +60,7 @@ func TestColumnsThatComeMeanwhile(t *testing.T) {
 		_, err := late.Write(context.Background(), newest)
 		done <- err
 	}()
-	<-held
+	held(done)
 	older := connectortest.Batch(connectors.ModeUpsert, "orders", 0, 1)
 	older.Lane, older.Records[0].Version, older.Records[0].Data = "another", 8, []byte(`{"a":1,"b":"old"}`)
 	connectortest.Write(t, opened(t, c), older)
@@ -81,7 +89,7 @@ func TestZombie(t *testing.T) {
 				_, err := late.Write(context.Background(), b)
 				zombie <- err
 			}()
-			<-held
+			held(zombie)
 			connectortest.Write(t, opened(t, cfg), b)
 			goOn()
 			wantError(t, <-zombie, connectors.Unavailable, "another attempt")
@@ -110,7 +118,7 @@ func TestSameFiles(t *testing.T) {
 		_, err := late.Write(context.Background(), b)
 		zombie <- err
 	}()
-	<-held
+	held(zombie)
 	there := s.Objects(t)
 	connectortest.Write(t, opened(t, cfg), b)
 	goOn()
