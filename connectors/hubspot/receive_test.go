@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"reflect"
 	"strconv"
 	"strings"
 	"testing"
@@ -193,32 +194,44 @@ func TestIdentityOfEvents(t *testing.T) {
 	}
 }
 
-// What HubSpot never sends is refused, so that it shows.
+// What HubSpot never sends is told apart, with what is the matter, and holds back nothing beside it.
 func TestEventsThatCannotBeUnderstood(t *testing.T) {
 	t.Parallel()
 	r := receiver(t, occurred, nil)
 	good := anEvent("contact.creation", `,"objectId":512`)
-	for name, body := range map[string]string{
-		"no array":                good,
-		"an event that is text":   `["` + "contact.creation" + `"]`,
-		"another app's":           "[" + strings.Replace(good, strconv.Itoa(hubspottest.AppID), "1", 1) + "]",
-		"no portal":               "[" + strings.Replace(good, `"portalId":62515`, `"portalId":null`, 1) + "]",
-		"a portal that is none":   "[" + strings.Replace(good, `"portalId":62515`, `"portalId":-1`, 1) + "]",
-		"no time":                 "[" + strings.Replace(good, strconv.FormatInt(occurred.UnixMilli(), 10), "0", 1) + "]",
-		"a time beyond all":       "[" + strings.Replace(good, strconv.FormatInt(occurred.UnixMilli(), 10), "999999999999999999", 1) + "]",
-		"no type":                 "[" + strings.Replace(good, "contact.creation", "creation", 1) + "]",
-		"a type that is no name":  "[" + strings.Replace(good, "contact.creation", "con tact.creation", 1) + "]",
-		"generic without a type":  "[" + strings.Replace(good, "contact.creation", "object.creation", 1) + "]",
-		"a deletion of nothing":   "[" + anEvent("contact.deletion", "") + "]",
-		"a merge into nothing":    "[" + anEvent("contact.merge", `,"mergedObjectIds":[1]`) + "]",
-		"the last of two is none": "[" + good + ",1]",
+	const mine = "62515"
+	for name, c := range map[string]struct{ event, account, reason string }{
+		"text":                   {`"contact.creation"`, "", "an event is not a JSON object"},
+		"a number":               {`1`, "", "an event is not a JSON object"},
+		"another app's":          {strings.Replace(good, strconv.Itoa(hubspottest.AppID), "1", 1), mine, "an event is of another app"},
+		"no portal":              {strings.Replace(good, `"portalId":62515`, `"portalId":null`, 1), "", "an event has no usable portalId"},
+		"a portal that is none":  {strings.Replace(good, `"portalId":62515`, `"portalId":-1`, 1), "", "an event has no usable portalId"},
+		"no time":                {strings.Replace(good, strconv.FormatInt(occurred.UnixMilli(), 10), "0", 1), mine, "an event has no usable occurredAt"},
+		"a time beyond all":      {strings.Replace(good, strconv.FormatInt(occurred.UnixMilli(), 10), "999999999999999999", 1), mine, "an event has no usable occurredAt"},
+		"no type":                {strings.Replace(good, "contact.creation", "creation", 1), mine, "an event has no usable subscriptionType"},
+		"a type that is no name": {strings.Replace(good, "contact.creation", "con tact.creation", 1), mine, "an event has no usable subscriptionType"},
+		"generic without a type": {strings.Replace(good, "contact.creation", "object.creation", 1), mine, "an event has no usable objectTypeId"},
+		"a deletion of nothing":  {anEvent("contact.deletion", ""), mine, "an event has no usable object ID"},
+		"a merge into nothing":   {anEvent("contact.merge", `,"mergedObjectIds":[1]`), mine, "an event has no usable object ID"},
 	} {
-		got, err := r.Receive(t.Context(), signed(body, occurred))
-		if err == nil {
-			t.Errorf("%s: accepted with %d records", name, len(got.Records))
+		got, err := r.Receive(t.Context(), signed("["+good+","+c.event+","+good+"]", occurred))
+		if err != nil {
+			t.Errorf("%s: refused: %v", name, err)
 			continue
 		}
-		wantKind(t, err, connectors.Invalid)
+		if len(got.Records) != 2 || len(got.Accounts) != 2 || string(got.Records[1].Data) != good {
+			t.Errorf("%s: the good ones came as %+v of %v", name, got.Records, got.Accounts)
+		}
+		if want := (connectors.Unusable{Account: c.account, Reason: c.reason, Data: []byte(c.event)}); len(got.Unusable) != 1 || !reflect.DeepEqual(got.Unusable[0], want) {
+			t.Errorf("%s: got %+v, want %+v", name, got.Unusable, want)
+		}
+	}
+	for name, body := range map[string]string{"no array": good, "cut off": "[" + good + ",", "no JSON": "[" + good + ",nothing]", "nothing": ""} {
+		if _, err := r.Receive(t.Context(), signed(body, occurred)); err == nil {
+			t.Errorf("%s: accepted", name)
+		} else {
+			wantKind(t, err, connectors.Invalid)
+		}
 	}
 }
 
