@@ -84,9 +84,22 @@ type Received struct {
 	// Accounts, for an app-wide URL, names for each record the app's account that it belongs to; nil
 	// where the URL belongs to one installation.
 	Accounts []string
+	// Unusable are the parts of the delivery that no record can be made of, such as one malformed event of a hundred. They go to quarantine, and
+	// the delivery is accepted: an app that has one answer for all sends all again, and in the end gives up the good ones too.
+	Unusable []Unusable
 	// Reply, when set, is sent instead of an empty 200: the answer to a challenge. It is sent only
 	// after the records, if any, are durable.
 	Reply *Reply
+}
+
+// Unusable is an authentic part of a delivery that can't be understood.
+type Unusable struct {
+	// Account, for an app-wide URL, is the app's account that it belongs to; "" = it does not say.
+	Account string
+	// Reason says in plain words what is the matter with it, and quotes nothing of it (I7).
+	Reason string
+	// Data is the part byte for byte as it came, which is JSON.
+	Data []byte
 }
 
 // Reply is an HTTP answer to a webhook sender.

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -97,5 +98,17 @@ func TestQuarantine(t *testing.T) {
 	}
 	if s.object(&rows, "quarantine", "list", "--state", "discarded"); len(rows) != 2 {
 		t.Errorf("%d are listed as discarded, want 2", len(rows))
+	}
+}
+
+// What can't be understood of a webhook is for no lane: the status tells of it beside the lanes.
+func TestStatusTellsOfWhatIsForNoDestination(t *testing.T) {
+	t.Parallel()
+	for held, told := range map[int64]bool{0: false, 2: true} {
+		var b strings.Builder
+		writeStatus(&b, fullStatus{Held: map[string]int64{"": held, "warehouse": 7}}, 120)
+		if strings.Contains(b.String(), "2 in quarantine for no destination") != told {
+			t.Errorf("with %d: %s", held, b.String())
+		}
 	}
 }

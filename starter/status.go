@@ -149,6 +149,9 @@ func writeStatus(w io.Writer, st fullStatus, width int) {
 	if st.Undecodable > 0 {
 		fmt.Fprintf(w, ", %s signals that could not be read", terminal.Count(st.Undecodable))
 	}
+	if n := st.Held[""]; n > 0 {
+		fmt.Fprintf(w, ", %s in quarantine for no destination", terminal.Count(n))
+	}
 	fmt.Fprint(w, "\n\n")
 	lanes := terminal.NewTable("DESTINATION", ">DELIVERED", ">BEHIND", ">IN QUARANTINE", "LAST", "STATE")
 	lanes.Width = width

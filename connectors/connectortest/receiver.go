@@ -196,6 +196,16 @@ func (s *receiverSuite) checkRecords(t *testing.T, name string, d connectors.Del
 	if s.Definition.AppWide && len(got.Accounts) != len(got.Records) {
 		t.Errorf("%s: got %d accounts for %d records", name, len(got.Accounts), len(got.Records))
 	}
+	for i, u := range got.Unusable {
+		switch {
+		case !bytes.Contains(d.Body, u.Data) || !json.Valid(u.Data):
+			t.Errorf("%s: unusable part %d: Data is no JSON of the body, byte for byte (I8)", name, i)
+		case u.Reason == "" || strings.Contains(u.Reason, receiverCanary):
+			t.Errorf("%s: unusable part %d has no reason, or one that quotes it (I7): %s", name, i, u.Reason)
+		case !s.Definition.AppWide && u.Account != "":
+			t.Errorf("%s: unusable part %d names an account on a URL of one installation", name, i)
+		}
+	}
 	for i, r := range got.Records {
 		if !bytes.Contains(d.Body, r.Data) {
 			t.Errorf("%s: record %d: Data is no part of the body, byte for byte (I8)", name, i)

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"tributary/connectors"
+	"tributary/connectors/connectortest"
 	"tributary/connectors/hubspot"
 	"tributary/connectors/hubspot/hubspottest"
 )
@@ -34,7 +35,7 @@ func TestCheck(t *testing.T) {
 			conn := connection()
 			conn.PortalID = c.portal
 			v, err := hubspot.Definition().OpenSource(connectors.Config{
-				Connection: raw(t, conn), Streams: c.streams, Env: connectors.Env{Transport: a.contract, Now: a.now},
+				Connection: raw(t, conn), Streams: c.streams, Env: connectors.Env{Transport: a.contract, Now: a.Now},
 			})
 			if err != nil {
 				t.Fatal(err)
@@ -46,7 +47,7 @@ func TestCheck(t *testing.T) {
 				}
 				return
 			}
-			if e := wantKind(t, err, c.kind); !strings.Contains(e.Error(), c.says) {
+			if e := connectortest.WantKind(t, err, c.kind); !strings.Contains(e.Error(), c.says) {
 				t.Errorf("%v says nothing of %q", e, c.says)
 			}
 		})
@@ -91,20 +92,20 @@ func TestOpenRefuses(t *testing.T) {
 func TestWithoutConnectionOrApp(t *testing.T) {
 	t.Parallel()
 	a := newAccount(t, hubspottest.Options{})
-	v, err := hubspot.Definition().OpenSource(connectors.Config{App: raw(t, app()), Env: connectors.Env{Transport: a.contract, Now: a.now}})
+	v, err := hubspot.Definition().OpenSource(connectors.Config{App: raw(t, app()), Env: connectors.Env{Transport: a.contract, Now: a.Now}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	_, err = v.(connectors.Source).Fetch(t.Context(), connectors.FetchRequest{Stream: "deals"})
-	wantKind(t, err, connectors.Unauthorized)
+	connectortest.WantKind(t, err, connectors.Unauthorized)
 	_, err = v.(connectors.Completer).Complete(t.Context(), []connectors.Record{event("deals", "1", connectors.Upsert, 0)})
-	wantKind(t, err, connectors.Unauthorized)
-	wantKind(t, v.(connectors.Checker).Check(t.Context()), connectors.Unauthorized)
+	connectortest.WantKind(t, err, connectors.Unauthorized)
+	connectortest.WantKind(t, v.(connectors.Checker).Check(t.Context()), connectors.Unauthorized)
 	if v, err = hubspot.Definition().OpenSource(connectors.Config{Connection: raw(t, connection())}); err != nil {
 		t.Fatal(err)
 	}
 	_, err = v.(connectors.Receiver).Receive(t.Context(), signed("[]", occurred))
-	wantKind(t, err, connectors.Unauthorized)
+	connectortest.WantKind(t, err, connectors.Unauthorized)
 }
 
 func TestAccountOf(t *testing.T) {

@@ -14,6 +14,7 @@ import (
 	"github.com/tidwall/gjson"
 
 	"tributary/connectors"
+	"tributary/connectors/connectortest"
 	"tributary/connectors/hubspot"
 	"tributary/connectors/hubspot/hubspottest"
 )
@@ -64,7 +65,7 @@ func TestEventsOfOneObjectNameItOnce(t *testing.T) {
 	var asked []string
 	v, err := hubspot.Definition().OpenSource(connectors.Config{
 		Settings: raw(t, hubspot.Settings{Receive: "object"}), Connection: raw(t, connection()), App: raw(t, app()),
-		Env: connectors.Env{Now: a.now, Transport: roundTripper(func(req *http.Request) (*http.Response, error) {
+		Env: connectors.Env{Now: a.Now, Transport: roundTripper(func(req *http.Request) (*http.Response, error) {
 			if strings.HasSuffix(req.URL.Path, "/batch/read") {
 				body, err := io.ReadAll(req.Body)
 				if err != nil {
@@ -138,7 +139,7 @@ func TestCallsOfCompleting(t *testing.T) {
 			t.Errorf("case %d: said %d calls and made %d, want %d", i, said, calls, c.want)
 		}
 	}
-	a.advance(time.Hour) // the list is old
+	a.Advance(time.Hour) // the list is old
 	if n := s.CompleteCalls(of("contacts", 100)); n != 2 {
 		t.Errorf("%d calls after an hour, want 2", n)
 	}
@@ -189,7 +190,7 @@ func TestARestoredObjectComesBack(t *testing.T) {
 	s := a.open(t, hubspot.Settings{Receive: "object"})
 	subscribe(t, s, "contacts")
 	a.Archive("contacts", id)
-	a.advance(time.Minute)
+	a.Advance(time.Minute)
 	a.Restore("contacts", id)
 	deliveries := a.Deliveries(0)
 	received, err := s.Receive(t.Context(), deliveries[0])
@@ -243,7 +244,7 @@ func TestCompletingFails(t *testing.T) {
 		events = append(events, event("contacts", strconv.FormatInt(id, 10), connectors.Upsert, i))
 	}
 	got, err := s.Complete(t.Context(), events)
-	wantKind(t, err, connectors.RateLimited)
+	connectortest.WantKind(t, err, connectors.RateLimited)
 	if len(got) != 0 {
 		t.Errorf("%d records beside an error", len(got))
 	}

@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -16,6 +15,7 @@ import (
 
 	"tributary/connectors"
 	"tributary/connectors/connectortest"
+	"tributary/connectors/connectortest/clock"
 	"tributary/connectors/connectortest/documented"
 	"tributary/connectors/hubspot"
 	"tributary/connectors/hubspot/hubspottest"
@@ -26,37 +26,17 @@ var returned = hubspottest.Documented()
 
 func TestMain(m *testing.M) { os.Exit(documented.Run(m, returned)) }
 
-// clock is a time that moves only when it is told to.
-type clock struct {
-	mu sync.Mutex
-	at time.Time
-}
-
-func newClock() *clock { return &clock{at: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)} }
-
-func (c *clock) now() time.Time {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.at
-}
-
-func (c *clock) advance(d time.Duration) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.at = c.at.Add(d)
-}
-
 // account is a stand-in behind the contract.
 type account struct {
 	*hubspottest.Server
-	*clock
+	*clock.Clock
 	contract *contract
 }
 
 func newAccount(t testing.TB, o hubspottest.Options) *account {
 	t.Helper()
-	c := newClock()
-	o.Now, o.Returned = c.now, returned
+	c := clock.New()
+	o.Now, o.Returned = c.Now, returned
 	s := hubspottest.New(o)
 	return &account{s, c, newContract(t, s)}
 }
@@ -64,7 +44,7 @@ func newAccount(t testing.TB, o hubspottest.Options) *account {
 // fill makes n objects, an hour apart, the last one a day ago.
 func (a *account) fill(stream string, n int) {
 	for i := range n {
-		a.CreateAt(stream, map[string]string{"name": fmt.Sprint("object ", i), "firstname": fmt.Sprint("person ", i)}, a.now().Add(time.Duration(i-n-24)*time.Hour))
+		a.CreateAt(stream, map[string]string{"name": fmt.Sprint("object ", i), "firstname": fmt.Sprint("person ", i)}, a.Now().Add(time.Duration(i-n-24)*time.Hour))
 	}
 }
 
@@ -101,7 +81,7 @@ func (a *account) open(t testing.TB, settings hubspot.Settings, streams ...strin
 	t.Helper()
 	v, err := hubspot.Definition().OpenSource(connectors.Config{
 		Settings: raw(t, settings), Connection: raw(t, connection()), App: raw(t, app()), Streams: streams,
-		Env: connectors.Env{Transport: a.contract, Now: a.now},
+		Env: connectors.Env{Transport: a.contract, Now: a.Now},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -139,7 +119,7 @@ func startApp(t *testing.T, stream string, settings hubspot.Settings) connectort
 	conn.RefreshToken = hubspottest.RefreshToken
 	changes := 0
 	change := func() (string, int64) {
-		a.advance(time.Second)
+		a.Advance(time.Second)
 		ids := a.IDs(stream)
 		id := ids[(changes*7)%len(ids)]
 		changes++
@@ -152,7 +132,7 @@ func startApp(t *testing.T, stream string, settings hubspot.Settings) connectort
 			c := connectors.Config{Settings: raw(t, settings), Connection: raw(t, conn), App: raw(t, app()), Env: env}
 			return hubspot.Definition().OpenSource(c)
 		},
-		Now:     a.now,
+		Now:     a.Now,
 		Secrets: []string{conn.AccessToken, conn.RefreshToken, hubspottest.ClientSecret, hubspottest.DeveloperKey},
 		Stream:  stream,
 		Limit:   10,
@@ -177,7 +157,7 @@ func startApp(t *testing.T, stream string, settings hubspot.Settings) connectort
 			if _, err := src.Subscribe(t.Context(), req); err != nil {
 				t.Fatal(err)
 			}
-			a.advance(time.Second)
+			a.Advance(time.Second)
 			a.Create(stream, map[string]string{"email": "new@example.com"})
 			got := a.Deliveries(0)
 			if len(got) != 1 {
@@ -231,11 +211,11 @@ func TestEveryKindOfObject(t *testing.T) {
 			if got := r.poll(); len(got) != 1 || got[0].Key != key || got[0].Stream != stream || gjson.GetBytes(got[0].Data, "properties."+name).Str != "one" {
 				t.Errorf("polled %v", keys(got))
 			}
-			a.advance(time.Minute)
+			a.Advance(time.Minute)
 			a.Update(stream, id, map[string]string{name: "other"})
-			a.advance(time.Minute)
+			a.Advance(time.Minute)
 			a.Archive(stream, id)
-			a.advance(time.Minute)
+			a.Advance(time.Minute)
 			if got := r.poll(); len(got) != 1 || got[0].Key != key || got[0].Op != connectors.Delete {
 				t.Errorf("after it was archived polled %v", keys(got))
 			}

@@ -153,9 +153,9 @@ func TestContractCoversEveryKindOfObject(t *testing.T) {
 			}
 			r := newReader(t, s, kind)
 			r.poll()
-			a.advance(time.Minute)
+			a.Advance(time.Minute)
 			a.Archive(kind, a.IDs(kind)[0])
-			a.advance(time.Minute)
+			a.Advance(time.Minute)
 			if got := r.poll(); len(got) == 0 {
 				t.Error("what was archived is not polled")
 			}

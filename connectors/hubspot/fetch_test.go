@@ -13,6 +13,7 @@ import (
 	"github.com/tidwall/gjson"
 
 	"tributary/connectors"
+	"tributary/connectors/connectortest"
 	"tributary/connectors/hubspot"
 	"tributary/connectors/hubspot/hubspottest"
 )
@@ -81,7 +82,7 @@ func keys(records []connectors.Record) []string {
 func TestMoreThanASearchShows(t *testing.T) {
 	t.Parallel()
 	a := newAccount(t, hubspottest.Options{})
-	begun := a.now().Add(-48 * time.Hour)
+	begun := a.Now().Add(-48 * time.Hour)
 	for i := range 25_000 {
 		at := begun.Add(time.Duration(i/3) * time.Millisecond) // three a millisecond
 		if i >= 6_000 && i < 18_000 {
@@ -132,7 +133,7 @@ func TestMomentsThatFillPages(t *testing.T) {
 	t.Parallel()
 	for size := 1; size <= 6; size++ {
 		a := newAccount(t, hubspottest.Options{})
-		at := a.now().Add(-48 * time.Hour)
+		at := a.Now().Add(-48 * time.Hour)
 		want := 0
 		for moment, n := range []int{1, 5, 4, 3, 2, 1, 1, 1, 5} {
 			for range n {
@@ -162,8 +163,8 @@ func TestALongPollMissesNoLateChange(t *testing.T) {
 	r.poll()
 	ids := a.IDs("contacts")
 	change := func(id int64) {
-		a.advance(time.Second)
-		a.Update("contacts", id, map[string]string{"email": a.now().String()})
+		a.Advance(time.Second)
+		a.Update("contacts", id, map[string]string{"email": a.Now().String()})
 	}
 	a.HoldIndex("contacts", 1)
 	change(ids[0])
@@ -176,7 +177,7 @@ func TestALongPollMissesNoLateChange(t *testing.T) {
 		if !r.page() {
 			t.Fatal("the poll is over too soon to prove anything")
 		}
-		a.advance(2 * time.Minute)
+		a.Advance(2 * time.Minute)
 		change(ids[15+i%5])
 	}
 	r.poll()
@@ -202,7 +203,7 @@ func TestAClockThatIsAhead(t *testing.T) {
 		v, err := hubspot.Definition().OpenSource(connectors.Config{
 			Settings: raw(t, hubspot.Settings{PageSize: 10, Overlap: "1m"}), Connection: raw(t, connection()),
 			Env: connectors.Env{
-				Now: func() time.Time { return a.now().Add(c.ahead) },
+				Now: func() time.Time { return a.Now().Add(c.ahead) },
 				Transport: roundTripper(func(req *http.Request) (*http.Response, error) {
 					res, err := a.contract.RoundTrip(req)
 					if err == nil && !c.dated {
@@ -217,7 +218,7 @@ func TestAClockThatIsAhead(t *testing.T) {
 		}
 		r := newReader(t, v.(connectors.Source), "deals")
 		r.page()
-		a.advance(2 * time.Second)
+		a.Advance(2 * time.Second)
 		id := a.IDs("deals")[0]
 		a.Update("deals", id, map[string]string{"amount": "7"})
 		version := a.ChangedAt("deals", id).UnixMicro()
@@ -235,14 +236,14 @@ func TestArchivedObjectsAreDeletes(t *testing.T) {
 	a.fill("companies", 250)
 	ids := a.IDs("companies")
 	a.Archive("companies", ids[0])
-	a.advance(time.Hour)
+	a.Advance(time.Hour)
 	r := newReader(t, a.open(t, hubspot.Settings{Deletions: "30m"}), "companies")
 	if got := r.poll(); len(got) != 249 {
 		t.Fatalf("%d objects, want 249", len(got))
 	}
 	var want []string
 	for _, id := range ids[1:150] { // more than a page
-		a.advance(time.Second)
+		a.Advance(time.Second)
 		a.Archive("companies", id)
 		want = append(want, "delete "+strconv.FormatInt(id, 10))
 	}
@@ -250,8 +251,8 @@ func TestArchivedObjectsAreDeletes(t *testing.T) {
 	if got := r.poll(); len(got) != 0 {
 		t.Errorf("deletes came before it was time: %v", keys(got))
 	}
-	a.advance(time.Hour)
-	archived := a.now()
+	a.Advance(time.Hour)
+	archived := a.Now()
 	a.Archive("companies", ids[200]) // a moment ago: told the next time
 	got := r.poll()
 	if !slices.Equal(keys(got), want) {
@@ -264,7 +265,7 @@ func TestArchivedObjectsAreDeletes(t *testing.T) {
 		}
 	}
 	for range 3 {
-		a.advance(time.Hour)
+		a.Advance(time.Hour)
 		got = append(got, r.poll()...)
 	}
 	if more := got[len(want):]; len(more) != 1 || more[0].Key != strconv.FormatInt(ids[200], 10) || more[0].Version != archived.UnixMicro() {
@@ -272,9 +273,9 @@ func TestArchivedObjectsAreDeletes(t *testing.T) {
 	}
 	// One that is restored and archived once more is told once more.
 	a.Restore("companies", ids[200])
-	a.advance(time.Minute)
+	a.Advance(time.Minute)
 	a.Archive("companies", ids[200])
-	a.advance(2 * time.Hour)
+	a.Advance(2 * time.Hour)
 	if got := r.poll(); len(got) != 1 || got[0].Op != connectors.Delete {
 		t.Errorf("after another archiving came %v", keys(got))
 	}
@@ -287,7 +288,7 @@ func TestDeletionsCanBeLeftOut(t *testing.T) {
 	r := newReader(t, a.open(t, hubspot.Settings{Deletions: "never"}), "companies")
 	r.poll()
 	a.Archive("companies", a.IDs("companies")[0])
-	a.advance(1000 * time.Hour)
+	a.Advance(1000 * time.Hour)
 	before := a.Served("list")
 	if got := r.poll(); len(got) != 0 || a.Served("list") != before {
 		t.Errorf("%v came, by %d lists", keys(got), a.Served("list")-before)
@@ -305,7 +306,7 @@ func TestPropertiesThatFitNoURL(t *testing.T) {
 	a.AddProperties("contacts", names...)
 	a.fill("contacts", 120)
 	id := a.Create("contacts", map[string]string{names[0]: "first", names[899]: "last"})
-	a.advance(time.Hour)
+	a.Advance(time.Hour)
 	r := newReader(t, a.open(t, hubspot.Settings{}), "contacts")
 	r.poll()
 	a.Update("contacts", id, map[string]string{names[0]: "changed"})
@@ -335,7 +336,7 @@ func TestNewPropertiesAreNoticed(t *testing.T) {
 		t.Errorf("the properties were listed %d times", n)
 	}
 	a.AddProperties("contacts", "brand_new")
-	a.advance(11 * time.Minute)
+	a.Advance(11 * time.Minute)
 	a.Update("contacts", a.IDs("contacts")[0], map[string]string{"brand_new": "yes"})
 	if got := r.poll(); len(got) != 1 || gjson.GetBytes(got[0].Data, "properties.brand_new").Str != "yes" {
 		t.Errorf("got %d records", len(got))
@@ -372,7 +373,7 @@ func TestAnObjectGoesWhileItIsRead(t *testing.T) {
 	})
 	s := a.open(t, hubspot.Settings{Deletions: "1s", Overlap: "1s"})
 	_, err := s.Fetch(t.Context(), connectors.FetchRequest{Stream: "deals"})
-	wantKind(t, err, connectors.Unavailable)
+	connectortest.WantKind(t, err, connectors.Unavailable)
 	a.Refuse(nil)
 	for len(a.IDs("deals")) == 5 {
 		time.Sleep(time.Millisecond)

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"tributary/connectors"
+	"tributary/connectors/oauth"
 	"tributary/connectors/outbound"
 )
 
@@ -117,7 +118,7 @@ type source struct {
 	streams []string
 	// app is 0 where no credentials of an app are given.
 	app     int64
-	secrets []signingSecret
+	secrets oauth.Secrets
 	onlyV3  bool
 }
 
@@ -165,7 +166,8 @@ func open(c connectors.Config) (any, error) {
 		return nil, connectors.Errorf(connectors.Invalid, op, "app field app_id: want the app's ID")
 	}
 	s.app, s.onlyV3 = app.AppID, app.OnlyV3
-	if s.secrets, err = signingSecrets(app); err != nil {
+	if s.secrets, err = oauth.SigningSecrets(op, "app field previous_client_secret_until",
+		app.ClientSecret, app.PreviousClientSecret, app.PreviousClientSecretUntil); err != nil {
 		return nil, err
 	}
 	if app.DeveloperAPIKey == "" {

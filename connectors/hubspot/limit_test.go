@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"tributary/connectors"
+	"tributary/connectors/connectortest"
 	"tributary/connectors/hubspot"
 	"tributary/connectors/hubspot/hubspottest"
 )
@@ -26,7 +27,7 @@ func TestLimits(t *testing.T) {
 			a := newAccount(t, hubspottest.Options{})
 			a.Refuse(func(string) *hubspottest.Refusal { return c.refusal })
 			_, err := a.open(t, hubspot.Settings{}).Fetch(t.Context(), connectors.FetchRequest{Stream: "deals"})
-			if e := wantKind(t, err, connectors.RateLimited); e.Wait != c.wait {
+			if e := connectortest.WantKind(t, err, connectors.RateLimited); e.Wait != c.wait {
 				t.Errorf("wait %s, want %s", e.Wait, c.wait)
 			}
 		})
@@ -67,7 +68,7 @@ func TestLimits(t *testing.T) {
 			page, err := s.Fetch(t.Context(), connectors.FetchRequest{Stream: "deals", Cursor: cursor})
 			if err != nil {
 				refused++
-				a.advance(wantKind(t, err, connectors.RateLimited).Wait)
+				a.Advance(connectortest.WantKind(t, err, connectors.RateLimited).Wait)
 				continue
 			}
 			cursor, more, came = page.Cursor, page.More, came+len(page.Records)

@@ -29,12 +29,12 @@ func (s *source) Receive(_ context.Context, d connectors.Delivery) (connectors.R
 		return connectors.Received{}, connectors.Errorf(connectors.Invalid, op, "the body is not a JSON array of events")
 	}
 	got := connectors.Received{Accounts: []string{}}
-	var bad error
 	events.ForEach(func(_, value gjson.Result) bool {
 		end := value.Index + len(value.Raw)
 		e := event{Result: value, data: d.Body[value.Index:end:end]}
-		if bad = e.read(s.app); bad != nil {
-			return false
+		if bad := e.read(s.app); bad != "" {
+			got.Unusable = append(got.Unusable, connectors.Unusable{Account: e.portal, Reason: bad, Data: e.data})
+			return true
 		}
 		for _, r := range e.records() {
 			got.Records = append(got.Records, r)
@@ -42,9 +42,6 @@ func (s *source) Receive(_ context.Context, d connectors.Delivery) (connectors.R
 		}
 		return true
 	})
-	if bad != nil {
-		return connectors.Received{}, bad
-	}
 	return got, nil
 }
 
@@ -58,29 +55,26 @@ type event struct {
 	at     int64 // in milliseconds
 }
 
-// read makes sure that an event can be understood: HubSpot sends the same again and again otherwise, up to ten times.
-func (e *event) read(app int64) error {
-	const op = "receive"
-	bad := func(what string) error {
-		return connectors.Errorf(connectors.Invalid, op, "an event has no usable %s", what)
-	}
+// read says why an event can't be understood; "" = it can. HubSpot knows one answer to all events of a delivery, sends all of them again up to ten
+// times where it is no 200, and then gives them up: so what is the matter with one is no matter of the others.
+func (e *event) read(app int64) string {
 	if !e.IsObject() {
-		return connectors.Errorf(connectors.Invalid, op, "an event is not a JSON object")
+		return "an event is not a JSON object"
 	}
 	var ok bool
 	if e.portal, ok = idOf(e.Get("portalId")); !ok {
-		return bad("portalId")
+		return unusable("portalId")
 	}
 	if id, ok := idOf(e.Get("appId")); !ok || id != idText(app) {
-		return connectors.Errorf(connectors.Invalid, op, "an event is of another app: it has reached the URL of this one by mistake")
+		return "an event is of another app"
 	}
 	at := e.Get("occurredAt")
 	if e.at, ok = inTime(at.Int()); !ok || at.Type != gjson.Number {
-		return bad("occurredAt")
+		return unusable("occurredAt")
 	}
 	prefix, kind, ok := strings.Cut(e.Get("subscriptionType").Str, ".")
 	if !ok || !customName(prefix) || !customName(kind) {
-		return bad("subscriptionType")
+		return unusable("subscriptionType")
 	}
 	e.kind, e.stream = kind, prefix
 	typeID := e.Get("objectTypeId")
@@ -89,9 +83,9 @@ func (e *event) read(app int64) error {
 	}
 	switch {
 	case e.survivor() == "" && kind == "merge", e.object() == "" && (kind == "deletion" || kind == "privacyDeletion"):
-		return bad("object ID")
+		return unusable("object ID")
 	case prefix == "object" && !customType.MatchString(typeID.Str):
-		return bad("objectTypeId")
+		return unusable("objectTypeId")
 	case prefix == "object":
 		e.stream = typeID.Str
 		if st, ok := streamOf(typeID.Str); ok {
@@ -104,8 +98,10 @@ func (e *event) read(app int64) error {
 			}
 		}
 	}
-	return nil
+	return ""
 }
+
+func unusable(field string) string { return "an event has no usable " + field }
 
 // customName keeps what no stream may be called out of the records' streams.
 func customName(s string) bool {

@@ -3,9 +3,9 @@ package hubspot_test
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/http"
+	"reflect"
 	"strconv"
 	"strings"
 	"testing"
@@ -134,15 +134,6 @@ func signed(body string, at time.Time) connectors.Delivery {
 	return d
 }
 
-func wantKind(t *testing.T, err error, kind connectors.Kind) *connectors.Error {
-	t.Helper()
-	var e *connectors.Error
-	if !errors.As(err, &e) || e.Kind != kind {
-		t.Fatalf("got %v, want kind %s", err, kind)
-	}
-	return e
-}
-
 // Each event goes to the account that it is of.
 func TestEventsFanOutByPortal(t *testing.T) {
 	t.Parallel()
@@ -193,32 +184,44 @@ func TestIdentityOfEvents(t *testing.T) {
 	}
 }
 
-// What HubSpot never sends is refused, so that it shows.
+// What HubSpot never sends is told apart, with what is the matter, and holds back nothing beside it.
 func TestEventsThatCannotBeUnderstood(t *testing.T) {
 	t.Parallel()
 	r := receiver(t, occurred, nil)
 	good := anEvent("contact.creation", `,"objectId":512`)
-	for name, body := range map[string]string{
-		"no array":                good,
-		"an event that is text":   `["` + "contact.creation" + `"]`,
-		"another app's":           "[" + strings.Replace(good, strconv.Itoa(hubspottest.AppID), "1", 1) + "]",
-		"no portal":               "[" + strings.Replace(good, `"portalId":62515`, `"portalId":null`, 1) + "]",
-		"a portal that is none":   "[" + strings.Replace(good, `"portalId":62515`, `"portalId":-1`, 1) + "]",
-		"no time":                 "[" + strings.Replace(good, strconv.FormatInt(occurred.UnixMilli(), 10), "0", 1) + "]",
-		"a time beyond all":       "[" + strings.Replace(good, strconv.FormatInt(occurred.UnixMilli(), 10), "999999999999999999", 1) + "]",
-		"no type":                 "[" + strings.Replace(good, "contact.creation", "creation", 1) + "]",
-		"a type that is no name":  "[" + strings.Replace(good, "contact.creation", "con tact.creation", 1) + "]",
-		"generic without a type":  "[" + strings.Replace(good, "contact.creation", "object.creation", 1) + "]",
-		"a deletion of nothing":   "[" + anEvent("contact.deletion", "") + "]",
-		"a merge into nothing":    "[" + anEvent("contact.merge", `,"mergedObjectIds":[1]`) + "]",
-		"the last of two is none": "[" + good + ",1]",
+	const mine = "62515"
+	for name, c := range map[string]struct{ event, account, reason string }{
+		"text":                   {`"contact.creation"`, "", "an event is not a JSON object"},
+		"a number":               {`1`, "", "an event is not a JSON object"},
+		"another app's":          {strings.Replace(good, strconv.Itoa(hubspottest.AppID), "1", 1), mine, "an event is of another app"},
+		"no portal":              {strings.Replace(good, `"portalId":62515`, `"portalId":null`, 1), "", "an event has no usable portalId"},
+		"a portal that is none":  {strings.Replace(good, `"portalId":62515`, `"portalId":-1`, 1), "", "an event has no usable portalId"},
+		"no time":                {strings.Replace(good, strconv.FormatInt(occurred.UnixMilli(), 10), "0", 1), mine, "an event has no usable occurredAt"},
+		"a time beyond all":      {strings.Replace(good, strconv.FormatInt(occurred.UnixMilli(), 10), "999999999999999999", 1), mine, "an event has no usable occurredAt"},
+		"no type":                {strings.Replace(good, "contact.creation", "creation", 1), mine, "an event has no usable subscriptionType"},
+		"a type that is no name": {strings.Replace(good, "contact.creation", "con tact.creation", 1), mine, "an event has no usable subscriptionType"},
+		"generic without a type": {strings.Replace(good, "contact.creation", "object.creation", 1), mine, "an event has no usable objectTypeId"},
+		"a deletion of nothing":  {anEvent("contact.deletion", ""), mine, "an event has no usable object ID"},
+		"a merge into nothing":   {anEvent("contact.merge", `,"mergedObjectIds":[1]`), mine, "an event has no usable object ID"},
 	} {
-		got, err := r.Receive(t.Context(), signed(body, occurred))
-		if err == nil {
-			t.Errorf("%s: accepted with %d records", name, len(got.Records))
+		got, err := r.Receive(t.Context(), signed("["+good+","+c.event+","+good+"]", occurred))
+		if err != nil {
+			t.Errorf("%s: refused: %v", name, err)
 			continue
 		}
-		wantKind(t, err, connectors.Invalid)
+		if len(got.Records) != 2 || len(got.Accounts) != 2 || string(got.Records[1].Data) != good {
+			t.Errorf("%s: the good ones came as %+v of %v", name, got.Records, got.Accounts)
+		}
+		if want := (connectors.Unusable{Account: c.account, Reason: c.reason, Data: []byte(c.event)}); len(got.Unusable) != 1 || !reflect.DeepEqual(got.Unusable[0], want) {
+			t.Errorf("%s: got %+v, want %+v", name, got.Unusable, want)
+		}
+	}
+	for name, body := range map[string]string{"no array": good, "cut off": "[" + good + ",", "no JSON": "[" + good + ",nothing]", "nothing": ""} {
+		if _, err := r.Receive(t.Context(), signed(body, occurred)); err == nil {
+			t.Errorf("%s: accepted", name)
+		} else {
+			connectortest.WantKind(t, err, connectors.Invalid)
+		}
 	}
 }
 
@@ -239,11 +242,11 @@ func TestSignatureOfURLs(t *testing.T) {
 	wrong := signed("[]", occurred)
 	wrong.URL = hookURL + "/other"
 	_, err := r.Receive(t.Context(), wrong)
-	wantKind(t, err, connectors.Unauthorized)
+	connectortest.WantKind(t, err, connectors.Unauthorized)
 	method := signed("[]", occurred)
 	method.Method = http.MethodPut
 	_, err = r.Receive(t.Context(), method)
-	wantKind(t, err, connectors.Unauthorized)
+	connectortest.WantKind(t, err, connectors.Unauthorized)
 }
 
 // Where a signature of version 3 is there, one of version 1 does not help; and an app may insist on version 3.
@@ -255,19 +258,19 @@ func TestTheNewerSignatureCounts(t *testing.T) {
 		t.Errorf("both signatures: %v", err)
 	}
 	_, err := receiver(t, occurred.Add(time.Hour), nil).Receive(t.Context(), both)
-	wantKind(t, err, connectors.Unauthorized)
+	connectortest.WantKind(t, err, connectors.Unauthorized)
 	older := connectors.Delivery{Method: http.MethodPost, URL: hookURL, Header: http.Header{}, Body: []byte("[]")}
 	hubspottest.SignV1(&older, hubspottest.ClientSecret)
 	if _, err := receiver(t, occurred, nil).Receive(t.Context(), older); err != nil {
 		t.Errorf("version 1 alone: %v", err)
 	}
 	_, err = receiver(t, occurred, func(a *hubspot.App) { a.OnlyV3 = true }).Receive(t.Context(), older)
-	wantKind(t, err, connectors.Unauthorized)
+	connectortest.WantKind(t, err, connectors.Unauthorized)
 	v2 := older
 	v2.Header = older.Header.Clone()
 	v2.Header.Set("X-HubSpot-Signature-Version", "v2")
 	_, err = receiver(t, occurred, nil).Receive(t.Context(), v2)
-	wantKind(t, err, connectors.Unauthorized)
+	connectortest.WantKind(t, err, connectors.Unauthorized)
 }
 
 // A subscription's events come through: the stand-in signs them as HubSpot does.

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"tributary/connectors"
+	"tributary/connectors/connectortest"
 	"tributary/connectors/hubspot"
 	"tributary/connectors/hubspot/hubspottest"
 )
@@ -22,7 +23,7 @@ func oauthConnection() hubspot.Connection {
 func (a *account) renew(t *testing.T, conn json.RawMessage, app any) (json.RawMessage, error) {
 	t.Helper()
 	return hubspot.Definition().Renewal.Renew(t.Context(), connectors.Config{
-		Connection: conn, App: raw(t, app), Env: connectors.Env{Transport: a.contract, Now: a.now},
+		Connection: conn, App: raw(t, app), Env: connectors.Env{Transport: a.contract, Now: a.Now},
 	})
 }
 
@@ -44,7 +45,7 @@ func TestTokensAreRenewedBeforeTheyExpire(t *testing.T) {
 		a.Expire()
 		conn := raw(t, oauthConnection())
 		due := hubspot.Definition().Renewal.Due
-		if at := due(conn); at.IsZero() || at.After(a.now()) {
+		if at := due(conn); at.IsZero() || at.After(a.Now()) {
 			t.Errorf("a token whose end nobody knows is due at %s, want at once", at)
 		}
 		for range 5 {
@@ -56,16 +57,16 @@ func TestTokensAreRenewedBeforeTheyExpire(t *testing.T) {
 			if is.AccessToken == was.AccessToken || is.PortalID != was.PortalID || (is.RefreshToken != was.RefreshToken) != rotate {
 				t.Errorf("rotated %v: renewed %+v to %+v", rotate, was.PortalID, is.PortalID)
 			}
-			if ends := hubspot.Definition().Renewal.Expires(next); !ends.Equal(a.now().Add(hubspottest.TokenLife).Truncate(time.Second)) {
+			if ends := hubspot.Definition().Renewal.Expires(next); !ends.Equal(a.Now().Add(hubspottest.TokenLife).Truncate(time.Second)) {
 				t.Errorf("it expires at %s, want after %s", ends, hubspottest.TokenLife)
 			}
 			at := due(next)
-			if left := a.now().Add(hubspottest.TokenLife).Sub(at); left < 5*time.Minute || left > 15*time.Minute {
+			if left := a.Now().Add(hubspottest.TokenLife).Sub(at); left < 5*time.Minute || left > 15*time.Minute {
 				t.Errorf("it is due %s before its end", left)
 			}
 			conn = next
-			a.advance(at.Sub(a.now()))
-			v, err := hubspot.Definition().OpenSource(connectors.Config{Connection: conn, Env: connectors.Env{Transport: a.contract, Now: a.now}})
+			a.Advance(at.Sub(a.Now()))
+			v, err := hubspot.Definition().OpenSource(connectors.Config{Connection: conn, Env: connectors.Env{Transport: a.contract, Now: a.Now}})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -73,13 +74,13 @@ func TestTokensAreRenewedBeforeTheyExpire(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		a.advance(time.Hour)
-		v, err := hubspot.Definition().OpenSource(connectors.Config{Connection: conn, Env: connectors.Env{Transport: a.contract, Now: a.now}})
+		a.Advance(time.Hour)
+		v, err := hubspot.Definition().OpenSource(connectors.Config{Connection: conn, Env: connectors.Env{Transport: a.contract, Now: a.Now}})
 		if err != nil {
 			t.Fatal(err)
 		}
 		_, err = v.(connectors.Source).Fetch(t.Context(), connectors.FetchRequest{Stream: "deals"})
-		wantKind(t, err, connectors.Unauthorized)
+		connectortest.WantKind(t, err, connectors.Unauthorized)
 	}
 }
 
@@ -114,7 +115,7 @@ func TestRenewingIsRefused(t *testing.T) {
 				c.app(&credentials)
 			}
 			got, err := a.renew(t, raw(t, conn), credentials)
-			if e := wantKind(t, err, c.kind); strings.Contains(e.Error(), "hs_canary") {
+			if e := connectortest.WantKind(t, err, c.kind); strings.Contains(e.Error(), "hs_canary") {
 				t.Errorf("a secret shows in: %v", e)
 			}
 			if got != nil {
@@ -130,12 +131,12 @@ func TestARequestForATokenIsGarbledOnItsWay(t *testing.T) {
 	a := newAccount(t, hubspottest.Options{})
 	_, err := hubspot.Definition().Renewal.Renew(t.Context(), connectors.Config{
 		Connection: raw(t, oauthConnection()), App: raw(t, app()),
-		Env: connectors.Env{Now: a.now, Transport: roundTripper(func(req *http.Request) (*http.Response, error) {
+		Env: connectors.Env{Now: a.Now, Transport: roundTripper(func(req *http.Request) (*http.Response, error) {
 			req.Body = io.NopCloser(strings.NewReader("grant_type=none"))
 			return a.RoundTrip(req)
 		})},
 	})
-	wantKind(t, err, connectors.Invalid)
+	connectortest.WantKind(t, err, connectors.Invalid)
 }
 
 // The app's secret goes where the operator says, never to a URL that a user's connection names.
@@ -147,7 +148,7 @@ func TestTheSecretGoesToNoUsersURL(t *testing.T) {
 	asked := ""
 	_, err := hubspot.Definition().Renewal.Renew(t.Context(), connectors.Config{
 		Connection: raw(t, conn), App: raw(t, app()),
-		Env: connectors.Env{Now: a.now, Transport: roundTripper(func(req *http.Request) (*http.Response, error) {
+		Env: connectors.Env{Now: a.Now, Transport: roundTripper(func(req *http.Request) (*http.Response, error) {
 			asked = req.URL.Host
 			body, _ := io.ReadAll(req.Body)
 			if !strings.Contains(string(body), "grant_type=refresh_token") {

@@ -16,28 +16,6 @@ import (
 // tolerance is how far the time of a signature may be from our clock: https://developers.hubspot.com/docs/api/webhooks/validating-requests
 const tolerance = 5 * time.Minute
 
-// signingSecret signs webhooks, until a time where that is set.
-type signingSecret struct {
-	key   []byte
-	until time.Time
-}
-
-func signingSecrets(app App) ([]signingSecret, error) {
-	var out []signingSecret
-	if app.ClientSecret != "" {
-		out = append(out, signingSecret{key: []byte(app.ClientSecret)})
-	}
-	if app.PreviousClientSecret == "" {
-		return out, nil
-	}
-	until, err := time.Parse(time.RFC3339, app.PreviousClientSecretUntil)
-	if err != nil {
-		return nil, connectors.Errorf(connectors.Invalid, "hubspot",
-			"app field previous_client_secret_until: want a time such as 2026-03-01T12:00:00Z: a replaced secret is not accepted for ever")
-	}
-	return append(out, signingSecret{key: []byte(app.PreviousClientSecret), until: until}), nil
-}
-
 // authenticate compares on the raw bytes, before anything else looks at them (I13). HubSpot sends a signature of version 3, which covers method,
 // URL, body and time, beside the older one of version 1, which covers the body. Where the newer one is there, the older one does not count.
 func (s *source) authenticate(d connectors.Delivery) error {
@@ -62,7 +40,7 @@ func (s *source) authenticate(d connectors.Delivery) error {
 	if err != nil || len(want) != sha256.Size || strings.ToLower(got) != got {
 		return refuse(headerV1 + " is not 64 hexadecimal digits")
 	}
-	for _, key := range s.valid() {
+	for _, key := range s.secrets.Valid(s.now()) {
 		sum := sha256.New()
 		sum.Write(key)
 		sum.Write(d.Body)
@@ -95,7 +73,7 @@ func (s *source) authenticateV3(d connectors.Delivery, refuse func(string) error
 		return refuse(headerTime + " is not a number of milliseconds")
 	}
 	fits := false
-	for _, key := range s.valid() {
+	for _, key := range s.secrets.Valid(s.now()) {
 		mac := hmac.New(sha256.New, key)
 		mac.Write([]byte(d.Method + decodeURI(d.URL)))
 		mac.Write(d.Body)
@@ -110,18 +88,6 @@ func (s *source) authenticateV3(d connectors.Delivery, refuse func(string) error
 		return refuse("the signature's time is more than 5 minutes away: a replay, or the clock is wrong")
 	}
 	return nil
-}
-
-// valid are the secrets that count now.
-func (s *source) valid() [][]byte {
-	var keys [][]byte
-	now := s.now()
-	for _, secret := range s.secrets {
-		if secret.until.IsZero() || now.Before(secret.until) {
-			keys = append(keys, secret.key)
-		}
-	}
-	return keys
 }
 
 // one is a header that must be there once.

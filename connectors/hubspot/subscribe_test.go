@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"tributary/connectors"
+	"tributary/connectors/connectortest"
 	"tributary/connectors/hubspot"
 	"tributary/connectors/hubspot/hubspottest"
 )
@@ -31,7 +32,7 @@ func (a *account) openApp(t *testing.T, change func(*hubspot.App)) connectors.Su
 		change(&credentials)
 	}
 	v, err := hubspot.Definition().OpenSource(connectors.Config{
-		Settings: raw(t, hubspot.Settings{}), App: raw(t, credentials), Env: connectors.Env{Transport: a.contract, Now: a.now},
+		Settings: raw(t, hubspot.Settings{}), App: raw(t, credentials), Env: connectors.Env{Transport: a.contract, Now: a.Now},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -152,7 +153,7 @@ func TestSubscribingBesideAnother(t *testing.T) {
 		}
 		return a.contract.RoundTrip(req)
 	})
-	v, err := hubspot.Definition().OpenSource(connectors.Config{App: raw(t, app()), Env: connectors.Env{Transport: quicker, Now: a.now}})
+	v, err := hubspot.Definition().OpenSource(connectors.Config{App: raw(t, app()), Env: connectors.Env{Transport: quicker, Now: a.Now}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -173,7 +174,7 @@ func TestAnotherURLIsLeftAlone(t *testing.T) {
 	_, before := a.Subscribed()
 	req := connectors.SubscribeRequest{URL: hookURL, Streams: []string{"deals"}}
 	_, err := s.Subscribe(t.Context(), req)
-	if e := wantKind(t, err, connectors.Invalid); strings.Contains(e.Error(), theirs) {
+	if e := connectortest.WantKind(t, err, connectors.Invalid); strings.Contains(e.Error(), theirs) {
 		t.Errorf("the other URL shows: %v", e)
 	}
 	if got, err := s.Subscriptions(t.Context(), req); err != nil || len(got) != 0 {
@@ -229,7 +230,7 @@ func TestSubscribingIsRefused(t *testing.T) {
 				a.Refuse(func(string) *hubspottest.Refusal { return c.refusal })
 			}
 			_, err := a.openApp(t, c.change).Subscribe(t.Context(), connectors.SubscribeRequest{URL: hookURL, Streams: []string{c.stream}})
-			e := wantKind(t, err, c.kind)
+			e := connectortest.WantKind(t, err, c.kind)
 			if !strings.Contains(e.Error(), c.says) {
 				t.Errorf("%v says nothing of %q", e, c.says)
 			}

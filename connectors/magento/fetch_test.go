@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"tributary/connectors"
+	"tributary/connectors/connectortest"
 	"tributary/connectors/magento"
 	"tributary/connectors/magento/magentotest"
 )
@@ -30,7 +31,7 @@ func TestManyOrdersInOneSecond(t *testing.T) {
 	source := open(t, s, magento.Settings{PageSize: size})
 	var cursor []byte
 	seen := make(map[string]bool, orders)
-	for _, r := range poll(t, source, "orders", &cursor) {
+	for _, r := range connectortest.Poll(t, source, "orders", &cursor) {
 		if seen[r.ID] {
 			t.Fatalf("order %s came twice", r.Key)
 		}
@@ -45,7 +46,7 @@ func TestManyOrdersInOneSecond(t *testing.T) {
 	if n := len(s.Searches()); n != orders/size {
 		t.Errorf("%d searches for %d pages", n, orders/size)
 	}
-	if again := poll(t, source, "orders", &cursor); len(again) > 2*(5*60+1) {
+	if again := connectortest.Poll(t, source, "orders", &cursor); len(again) > 2*(5*60+1) {
 		t.Errorf("the next poll read %d orders, more than changed in the overlap", len(again))
 	}
 }
@@ -58,7 +59,7 @@ func TestSearches(t *testing.T) {
 		s.Put("customers", i+1, s.Now())
 	}
 	var cursor []byte
-	poll(t, open(t, s, magento.Settings{PageSize: 2, Store: "german"}), "customers", &cursor)
+	connectortest.Poll(t, open(t, s, magento.Settings{PageSize: 2, Store: "german"}), "customers", &cursor)
 	want := "/rest/german/V1/customers/search?(updated_at gteq 2026-03-01 12:00:00) AND (updated_at gt 2026-03-01 12:00:00 OR entity_id gt 2)"
 	if got := s.Searches(); len(got) != 2 || got[1] != want {
 		t.Errorf("searched %q", got)
@@ -77,12 +78,12 @@ func TestWhatNeverChangedComesWhenItDoes(t *testing.T) {
 	s.Put("carts", 2, s.Now())
 	source := open(t, s, magento.Settings{})
 	var cursor []byte
-	if got := poll(t, source, "carts", &cursor); len(got) != 1 || got[0].Key != "2" {
+	if got := connectortest.Poll(t, source, "carts", &cursor); len(got) != 1 || got[0].Key != "2" {
 		t.Errorf("%d carts came, want 2 alone", len(got))
 	}
 	s.Advance(time.Second)
 	s.Put("carts", 1, s.Now())
-	got := poll(t, source, "carts", &cursor)
+	got := connectortest.Poll(t, source, "carts", &cursor)
 	if len(got) != 2 || got[1].Key != "1" || !got[1].OccurredAt.Equal(s.Now()) || got[1].Version != s.Now().UnixMicro() {
 		t.Errorf("came %+v", got)
 	}
@@ -116,7 +117,7 @@ func TestALongPollMissesNoLateChange(t *testing.T) {
 	for next() {
 	}
 	s.Put("orders", 1, late)
-	for _, r := range poll(t, source, "orders", &cursor) {
+	for _, r := range connectortest.Poll(t, source, "orders", &cursor) {
 		if r.Key == "1" && r.OccurredAt.Equal(late) {
 			return
 		}
@@ -138,7 +139,7 @@ func TestStreams(t *testing.T) {
 		if st.Name == "stock" {
 			want = "default/24-MB01"
 		}
-		if got := poll(t, open(t, s, magento.Settings{}), st.Name, &cursor); len(got) != 1 || got[0].Key != want || got[0].Stream != st.Name {
+		if got := connectortest.Poll(t, open(t, s, magento.Settings{}), st.Name, &cursor); len(got) != 1 || got[0].Key != want || got[0].Stream != st.Name {
 			t.Errorf("%s: came %+v", st.Name, got)
 		}
 	}
@@ -175,7 +176,7 @@ func TestAnswersThatAreRefused(t *testing.T) {
 			t.Cleanup(server.Close)
 			source := openWith(t, magentotest.New(t, returned), signing(server.URL), magento.Settings{PageSize: 3}).(connectors.Source)
 			_, err := source.Fetch(t.Context(), connectors.FetchRequest{Stream: c.stream})
-			wantKind(t, err, c.kind, c.says)
+			connectortest.WantKind(t, err, c.kind, c.says)
 		})
 	}
 }
@@ -189,7 +190,7 @@ func TestNothingFound(t *testing.T) {
 	t.Cleanup(server.Close)
 	source := openWith(t, magentotest.New(t, returned), bearer(server.URL), magento.Settings{}).(connectors.Source)
 	var cursor []byte
-	if got := poll(t, source, "orders", &cursor); len(got) != 0 {
+	if got := connectortest.Poll(t, source, "orders", &cursor); len(got) != 0 {
 		t.Errorf("%d records", len(got))
 	}
 }

@@ -2,7 +2,6 @@ package magento_test
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"log"
@@ -13,7 +12,6 @@ import (
 	"net/url"
 	"os"
 	"strconv"
-	"strings"
 	"testing"
 	"time"
 
@@ -66,39 +64,6 @@ func openWith(t *testing.T, s *magentotest.Server, conn magento.Connection, sett
 func open(t *testing.T, s *magentotest.Server, settings magento.Settings) connectors.Source {
 	t.Helper()
 	return openWith(t, s, signing(s.URL), settings).(connectors.Source)
-}
-
-// poll reads a stream until there is no more, and leaves the cursor for the next time.
-func poll(t *testing.T, source connectors.Source, stream string, cursor *[]byte) (records []connectors.Record) {
-	t.Helper()
-	for range 10_000 {
-		page, err := source.Fetch(t.Context(), connectors.FetchRequest{Stream: stream, Cursor: *cursor})
-		if err != nil {
-			t.Fatal(err)
-		}
-		records = append(records, page.Records...)
-		*cursor = page.Cursor
-		if !page.More {
-			return records
-		}
-	}
-	t.Fatal("the stream does not end")
-	return nil
-}
-
-// wantKind checks kind and words of an error.
-func wantKind(t *testing.T, err error, kind connectors.Kind, words ...string) {
-	t.Helper()
-	var e *connectors.Error
-	if !errors.As(err, &e) || e.Kind != kind {
-		t.Errorf("got %v, want kind %s", err, kind)
-		return
-	}
-	for _, w := range words {
-		if !strings.Contains(e.Error(), w) {
-			t.Errorf("%q does not say %q", e, w)
-		}
-	}
 }
 
 // relay lets a transport stand before a server for the client that the connector makes for itself.

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"tributary/connectors"
+	"tributary/connectors/connectortest"
 	"tributary/connectors/magento"
 	"tributary/connectors/magento/magentotest"
 )
@@ -14,7 +15,7 @@ import (
 func stockOf(t *testing.T, source connectors.Source, cursor *[]byte) (data map[string]string, ids map[string]string) {
 	t.Helper()
 	data, ids = map[string]string{}, map[string]string{}
-	for _, r := range poll(t, source, "stock", cursor) {
+	for _, r := range connectortest.Poll(t, source, "stock", cursor) {
 		if data[r.Key] != "" {
 			t.Errorf("%s came twice", r.Key)
 		}

@@ -8,6 +8,7 @@ import (
 	"github.com/tidwall/gjson"
 
 	"tributary/connectors"
+	"tributary/connectors/connectortest"
 	"tributary/connectors/magento"
 	"tributary/connectors/magento/magentotest"
 )
@@ -34,7 +35,7 @@ func TestABlockReadsItsStoreView(t *testing.T) {
 				t.Helper()
 				for store, names := range all {
 					got := map[string]string{}
-					for _, r := range poll(t, sources[store], stream, cursors[store]) {
+					for _, r := range connectortest.Poll(t, sources[store], stream, cursors[store]) {
 						if r.Version == s.Now().UnixMicro() { // others come again: the overlap begins with the whole second before
 							got[r.Key] = gjson.GetBytes(r.Data, "name").Str
 						}

@@ -6,13 +6,13 @@ import (
 	"crypto/rand"
 	"crypto/rsa"
 	"encoding/json"
-	"errors"
 	"net"
 	"strings"
 	"testing"
 	"time"
 
 	"tributary/connectors"
+	"tributary/connectors/connectortest"
 	"tributary/connectors/netsuite"
 	"tributary/connectors/netsuite/netsuitetest"
 )
@@ -24,21 +24,6 @@ func fetch(t *testing.T, source connectors.Source, stream string, cursor []byte)
 		t.Fatal(err)
 	}
 	return page
-}
-
-// wantKind checks kind and words of an error.
-func wantKind(t *testing.T, err error, kind connectors.Kind, words ...string) {
-	t.Helper()
-	var e *connectors.Error
-	if !errors.As(err, &e) || e.Kind != kind {
-		t.Errorf("got %v, want kind %s", err, kind)
-		return
-	}
-	for _, w := range words {
-		if !strings.Contains(e.Error(), w) {
-			t.Errorf("%q does not say %q", e, w)
-		}
-	}
 }
 
 // Each kind of key gets a token that the account takes; it is renewed in time, and works until it is.
@@ -63,7 +48,7 @@ func TestRenewal(t *testing.T) {
 				_, err = source.(connectors.Source).Fetch(t.Context(), connectors.FetchRequest{Stream: "customer"})
 				return err
 			}
-			wantKind(t, read(), connectors.Unavailable, "access token")
+			connectortest.WantKind(t, read(), connectors.Unavailable, "access token")
 			for round := range 3 {
 				conn = renew(t, s, conn)
 				due, ends := def.Renewal.Due(raw(t, conn)), def.Renewal.Expires(raw(t, conn))
@@ -75,7 +60,7 @@ func TestRenewal(t *testing.T) {
 					t.Fatal(err)
 				}
 				s.Set(ends)
-				wantKind(t, read(), connectors.Unauthorized)
+				connectortest.WantKind(t, read(), connectors.Unauthorized)
 			}
 			if n := s.Exchanged(); n != 3 {
 				t.Errorf("%d tokens were handed out, want 3", n)
@@ -114,7 +99,7 @@ func TestRenewalIsRefused(t *testing.T) {
 			conn := clientCredentials(t, keys().ec)
 			change(&conn)
 			_, err := netsuite.Definition().Renewal.Renew(t.Context(), connectors.Config{Connection: raw(t, conn), Env: envOf(t, s)})
-			wantKind(t, err, connectors.Unauthorized)
+			connectortest.WantKind(t, err, connectors.Unauthorized)
 			if strings.Contains(err.Error(), "PRIVATE") {
 				t.Errorf("the key shows in %v", err)
 			}
@@ -150,7 +135,7 @@ func TestTokenBasedAuthenticationIsRefused(t *testing.T) {
 				t.Fatal(err)
 			}
 			_, err = source.(connectors.Source).Fetch(t.Context(), connectors.FetchRequest{Stream: "customer"})
-			wantKind(t, err, connectors.Unauthorized, "Login Audit Trail")
+			connectortest.WantKind(t, err, connectors.Unauthorized, "Login Audit Trail")
 		})
 	}
 }
@@ -187,7 +172,7 @@ func TestConnectionsThatCannotWork(t *testing.T) {
 			conn := tokenBased()
 			c.change(&conn)
 			_, err := netsuite.Definition().OpenSource(connectors.Config{Connection: raw(t, conn)})
-			wantKind(t, err, connectors.Invalid, c.says)
+			connectortest.WantKind(t, err, connectors.Invalid, c.says)
 			if err != nil && strings.Contains(err.Error(), "secret") && c.says != "token_secret" && c.says != "either" {
 				t.Errorf("a secret shows in %v", err)
 			}

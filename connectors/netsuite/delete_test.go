@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"tributary/connectors"
+	"tributary/connectors/connectortest"
 	"tributary/connectors/netsuite"
 	"tributary/connectors/netsuite/netsuitetest"
 )
@@ -24,7 +25,7 @@ func TestDeletions(t *testing.T) {
 			s.Delete(t, "customer", 90, "Customer", s.Now().Add(-48*time.Hour)) // before the first poll: nobody has it
 			source := open(t, s, netsuite.Settings{PageSize: 2})
 			var cursor []byte
-			if n := len(poll(t, source, stream, &cursor)); n != 3 {
+			if n := len(connectortest.Poll(t, source, stream, &cursor)); n != 3 {
 				t.Fatalf("%d records came, want 3", n)
 			}
 			s.Advance(time.Minute)
@@ -35,7 +36,7 @@ func TestDeletions(t *testing.T) {
 			var deleted []string
 			seen := map[string]bool{}
 			for range 3 {
-				for _, r := range poll(t, source, stream, &cursor) {
+				for _, r := range connectortest.Poll(t, source, stream, &cursor) {
 					if r.Op != connectors.Delete || seen[r.ID] {
 						continue
 					}
@@ -60,12 +61,12 @@ func TestDeletionsCanBeLeftOut(t *testing.T) {
 	s.AddCustomers(t, 1)
 	s.Hide("deletedrecord")
 	var cursor []byte
-	if n := len(poll(t, open(t, s, netsuite.Settings{Deletions: new(false)}), "customer", &cursor)); n != 1 {
+	if n := len(connectortest.Poll(t, open(t, s, netsuite.Settings{Deletions: new(false)}), "customer", &cursor)); n != 1 {
 		t.Errorf("%d records came, want 1", n)
 	}
 	page := fetch(t, open(t, s, netsuite.Settings{}), "customer", nil)
 	_, err := open(t, s, netsuite.Settings{}).Fetch(t.Context(), connectors.FetchRequest{Stream: "customer", Cursor: page.Cursor})
-	wantKind(t, err, connectors.NotFound, "Deleted Records")
+	connectortest.WantKind(t, err, connectors.NotFound, "Deleted Records")
 }
 
 // A stream of which nothing is ever deleted has a short overlap for all that.
@@ -75,11 +76,11 @@ func TestQuietDeletionsKeepTheOverlapShort(t *testing.T) {
 	s.AddCustomers(t, 3)
 	source := open(t, s, netsuite.Settings{})
 	var cursor []byte
-	poll(t, source, "customer", &cursor)
+	connectortest.Poll(t, source, "customer", &cursor)
 	for range 3 {
 		s.Advance(24 * time.Hour)
 		s.Put(t, "customer", 1, s.Now())
-		poll(t, source, "customer", &cursor)
+		connectortest.Poll(t, source, "customer", &cursor)
 	}
 	for more := true; more; {
 		page := fetch(t, source, "customer", cursor)

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"tributary/connectors"
+	"tributary/connectors/connectortest"
 	"tributary/connectors/netsuite"
 	"tributary/connectors/netsuite/netsuitetest"
 )
@@ -74,7 +75,7 @@ func TestAnswersHaveTheirKind(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			page, err := answering(t, c.status, c.header, c.body).Fetch(t.Context(), connectors.FetchRequest{Stream: "customer"})
-			wantKind(t, err, c.kind, c.says)
+			connectortest.WantKind(t, err, c.kind, c.says)
 			var e *connectors.Error
 			if errors.As(err, &e) && e.Wait != c.wait {
 				t.Errorf("wait %s, want %s", e.Wait, c.wait)
@@ -104,7 +105,7 @@ func TestDocumentedErrorsHaveTheirKind(t *testing.T) {
 			source := open(t, s, netsuite.Settings{})
 			s.Fail(code)
 			_, err := source.Fetch(t.Context(), connectors.FetchRequest{Stream: "customer"})
-			wantKind(t, err, c.kind, "The request failed.")
+			connectortest.WantKind(t, err, c.kind, "The request failed.")
 			if wait := connectors.AsError("", err).Wait; wait != c.wait {
 				t.Errorf("wait %s, want %s", wait, c.wait)
 			}
@@ -122,7 +123,7 @@ func TestDocumentedErrorsHaveTheirKind(t *testing.T) {
 			s.Upload(netsuitetest.CertificateID, keys().ec.Public())
 			s.Fail(code)
 			_, err := netsuite.Definition().Renewal.Renew(t.Context(), connectors.Config{Connection: raw(t, clientCredentials(t, keys().ec)), Env: envOf(t, s)})
-			wantKind(t, err, kind, code)
+			connectortest.WantKind(t, err, kind, code)
 			s.Fail("")
 			renew(t, s, clientCredentials(t, keys().ec))
 		})
@@ -159,7 +160,7 @@ func TestConcurrencyOfTheAccount(t *testing.T) {
 	}
 	inside.Wait()
 	_, err := source.Fetch(t.Context(), connectors.FetchRequest{Stream: "customer"})
-	wantKind(t, err, connectors.RateLimited, "Concurrent request limit")
+	connectortest.WantKind(t, err, connectors.RateLimited, "Concurrent request limit")
 	close(leave)
 	for range s.Concurrent {
 		if err := <-results; err != nil {
@@ -204,11 +205,11 @@ func TestCheck(t *testing.T) {
 	if err := check(s, netsuite.Settings{}, "customer", "transaction", "customrecord_shift"); err != nil {
 		t.Error(err)
 	}
-	wantKind(t, check(s, netsuite.Settings{}, "customer", "unicorn"), connectors.NotFound, "record type", "unicorn")
+	connectortest.WantKind(t, check(s, netsuite.Settings{}, "customer", "unicorn"), connectors.NotFound, "record type", "unicorn")
 	own := netsuite.Settings{Queries: map[string]netsuite.Query{"mine": {Query: "SELECT id, lastmodifieddate, nosuch FROM customer"}}}
-	wantKind(t, check(s, own, "mine"), connectors.Invalid, "Unknown identifier")
+	connectortest.WantKind(t, check(s, own, "mine"), connectors.Invalid, "Unknown identifier")
 	s.Hide("deletedrecord")
-	wantKind(t, check(s, netsuite.Settings{}, "customer"), connectors.NotFound, "Deleted Records")
+	connectortest.WantKind(t, check(s, netsuite.Settings{}, "customer"), connectors.NotFound, "Deleted Records")
 	if err := check(s, netsuite.Settings{Deletions: new(false)}, "customer"); err != nil {
 		t.Error(err)
 	}
@@ -232,7 +233,7 @@ func TestOwnQuery(t *testing.T) {
 	s.Delete(t, "transaction", 6, "invoice", s.Now())
 	var cursor []byte
 	var keys []string
-	for _, r := range poll(t, source, "orders", &cursor) {
+	for _, r := range connectortest.Poll(t, source, "orders", &cursor) {
 		if r.Stream != "orders" {
 			t.Errorf("a record of %s", r.Stream)
 		}

@@ -112,24 +112,6 @@ func open(t *testing.T, s *netsuitetest.Server, settings netsuite.Settings) conn
 	return source.(connectors.Source)
 }
 
-// poll reads a stream until there is no more, and leaves the cursor for the next time.
-func poll(t *testing.T, source connectors.Source, stream string, cursor *[]byte) (records []connectors.Record) {
-	t.Helper()
-	for range 10_000 {
-		page, err := source.Fetch(t.Context(), connectors.FetchRequest{Stream: stream, Cursor: *cursor})
-		if err != nil {
-			t.Fatal(err)
-		}
-		records = append(records, page.Records...)
-		*cursor = page.Cursor
-		if !page.More {
-			return records
-		}
-	}
-	t.Fatal("the stream does not end")
-	return nil
-}
-
 // TestSource runs the suite that every source passes, with each way to authenticate.
 func TestSource(t *testing.T) {
 	t.Parallel()

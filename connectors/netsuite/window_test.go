@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"tributary/connectors/connectortest"
 	"tributary/connectors/netsuite"
 	"tributary/connectors/netsuite/netsuitetest"
 )
@@ -20,7 +21,7 @@ func TestManyRowsAreReadOnceInWindows(t *testing.T) {
 	source := open(t, s, netsuite.Settings{})
 	var cursor []byte
 	seen := make(map[string]bool, rows)
-	for _, r := range poll(t, source, "customer", &cursor) {
+	for _, r := range connectortest.Poll(t, source, "customer", &cursor) {
 		if seen[r.ID] {
 			t.Fatalf("row %s came twice", r.Key)
 		}
@@ -32,7 +33,7 @@ func TestManyRowsAreReadOnceInWindows(t *testing.T) {
 	if n := s.Largest(); n > 1000 {
 		t.Errorf("a query found %d rows", n)
 	}
-	if again := poll(t, source, "customer", &cursor); len(again) > 22*(5*60+1) {
+	if again := connectortest.Poll(t, source, "customer", &cursor); len(again) > 22*(5*60+1) {
 		t.Errorf("the next poll read %d rows, more than changed in the overlap", len(again))
 	}
 }
@@ -92,7 +93,7 @@ func TestALongPollMissesNoLateChange(t *testing.T) {
 	for next() {
 	}
 	s.Put(t, "customer", 1, late)
-	for _, r := range poll(t, source, "customer", &cursor) {
+	for _, r := range connectortest.Poll(t, source, "customer", &cursor) {
 		if r.Key == "1" && r.OccurredAt.Equal(late) {
 			return
 		}

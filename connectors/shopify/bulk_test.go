@@ -10,6 +10,7 @@ import (
 	"github.com/tidwall/gjson"
 
 	"tributary/connectors"
+	"tributary/connectors/connectortest/clock"
 	"tributary/internal/sandbox"
 )
 
@@ -17,7 +18,7 @@ import (
 type backfill struct {
 	t      *testing.T
 	src    *source
-	clock  *clock
+	clock  *clock.Clock
 	stream string
 	limit  int
 	// between is called after each page.
@@ -30,7 +31,7 @@ type backfill struct {
 	last   connectors.Page
 }
 
-func newBackfill(t *testing.T, src *source, clock *clock, stream string) *backfill {
+func newBackfill(t *testing.T, src *source, clock *clock.Clock, stream string) *backfill {
 	return &backfill{t: t, src: src, clock: clock, stream: stream, times: map[string]int{}, ids: map[string]bool{}, data: map[string][]byte{}}
 }
 
@@ -60,7 +61,7 @@ func (b *backfill) run() {
 		if b.between != nil {
 			b.between(p)
 		}
-		b.clock.advance(p.Wait)
+		b.clock.Advance(p.Wait)
 	}
 	b.t.Fatal("the first read does not end")
 }
@@ -101,9 +102,9 @@ func bulkOf(t *testing.T, p connectors.Page) bulkCursor {
 func TestBulkOperationIsTakenUp(t *testing.T) {
 	t.Parallel()
 	for _, version := range []string{"2025-10", "2026-01"} {
-		clock := newClock()
-		shop := newShop(t, sandbox.Options{Customers: 30, Now: clock.now, BulkTime: 20 * time.Minute})
-		src := openShop(t, shop, Settings{Bulk: "always", APIVersion: version}, connectors.Env{Now: clock.now})
+		clock := clock.New()
+		shop := newShop(t, sandbox.Options{Customers: 30, Now: clock.Now, BulkTime: 20 * time.Minute})
+		src := openShop(t, shop, Settings{Bulk: "always", APIVersion: version}, connectors.Env{Now: clock.Now})
 		b := newBackfill(t, src, clock, "customers")
 		first, err := b.fetch()
 		if err != nil {
@@ -112,12 +113,12 @@ func TestBulkOperationIsTakenUp(t *testing.T) {
 		if !first.More || len(first.Records) != 0 || first.Wait != firstBulkWait {
 			t.Errorf("%s: the first page has %d records, more %t, wait %s", version, len(first.Records), first.More, first.Wait)
 		}
-		clock.advance(10 * time.Minute)
+		clock.Advance(10 * time.Minute)
 		again, err := b.fetch()
 		if err != nil || !bytes.Equal(first.Cursor, again.Cursor) {
 			t.Errorf("%s: while it runs: %s, %v, want the same operation %s", version, again.Cursor, err, first.Cursor)
 		}
-		clock.advance(30 * time.Minute)
+		clock.Advance(30 * time.Minute)
 		again, err = b.fetch()
 		if err != nil || !bytes.Equal(first.Cursor, again.Cursor) {
 			t.Errorf("%s: when it has just ended: %s, %v, want the same operation", version, again.Cursor, err)
@@ -125,7 +126,7 @@ func TestBulkOperationIsTakenUp(t *testing.T) {
 		if n := shop.BulkOperations(); n != 1 {
 			t.Errorf("%s: %d operations, want 1", version, n)
 		}
-		clock.advance(2 * time.Hour)
+		clock.Advance(2 * time.Hour)
 		if _, err = b.fetch(); err != nil || shop.BulkOperations() != 2 {
 			t.Errorf("%s: what ended long ago is taken up: %d operations, %v", version, shop.BulkOperations(), err)
 		}
@@ -135,9 +136,9 @@ func TestBulkOperationIsTakenUp(t *testing.T) {
 // It is looked at ever more rarely.
 func TestBulkOperationIsWaitedFor(t *testing.T) {
 	t.Parallel()
-	clock := newClock()
-	shop := newShop(t, sandbox.Options{Customers: 30, Now: clock.now, BulkTime: 15 * time.Minute})
-	src := openShop(t, shop, Settings{Bulk: "always"}, connectors.Env{Now: clock.now})
+	clock := clock.New()
+	shop := newShop(t, sandbox.Options{Customers: 30, Now: clock.Now, BulkTime: 15 * time.Minute})
+	src := openShop(t, shop, Settings{Bulk: "always"}, connectors.Env{Now: clock.Now})
 	b := newBackfill(t, src, clock, "customers")
 	var waits []time.Duration
 	b.between = func(p connectors.Page) {
@@ -156,11 +157,11 @@ func TestBulkOperationIsWaitedFor(t *testing.T) {
 func TestBulkOperationsHaveALimit(t *testing.T) {
 	t.Parallel()
 	for version, most := range map[string]int{"2025-10": 1, "2026-07": 5} {
-		clock := newClock()
-		shop := newShop(t, sandbox.Options{Customers: 5, Now: clock.now, BulkTime: time.Hour})
-		src := openShop(t, shop, Settings{Bulk: "always", APIVersion: version}, connectors.Env{Now: clock.now})
+		clock := clock.New()
+		shop := newShop(t, sandbox.Options{Customers: 5, Now: clock.Now, BulkTime: time.Hour})
+		src := openShop(t, shop, Settings{Bulk: "always", APIVersion: version}, connectors.Env{Now: clock.Now})
 		for i := range most {
-			since := clock.now().Add(-time.Duration(i) * time.Hour)
+			since := clock.Now().Add(-time.Duration(i) * time.Hour)
 			if _, err := src.Fetch(t.Context(), connectors.FetchRequest{Stream: "customers", Since: since}); err != nil {
 				t.Fatal(err)
 			}
@@ -177,13 +178,13 @@ func TestBulkOperationsHaveALimit(t *testing.T) {
 func TestChangesDuringABulkOperationAreNotLost(t *testing.T) {
 	t.Parallel()
 	for _, stream := range []sandbox.Stream{sandbox.Customers, sandbox.Variants} {
-		clock := newClock()
+		clock := clock.New()
 		of := stream
 		if stream == sandbox.Variants {
 			of = sandbox.Products
 		}
-		shop := newShop(t, sandbox.Options{Customers: 400, Products: 200, Now: clock.now, BulkTime: 30 * time.Minute})
-		src := openShop(t, shop, Settings{}, connectors.Env{Now: clock.now})
+		shop := newShop(t, sandbox.Options{Customers: 400, Products: 200, Now: clock.Now, BulkTime: 30 * time.Minute})
+		src := openShop(t, shop, Settings{}, connectors.Env{Now: clock.Now})
 		src.bulkAfter = 100
 		b := newBackfill(t, src, clock, string(stream))
 		b.limit = 50
@@ -195,7 +196,7 @@ func TestChangesDuringABulkOperationAreNotLost(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			clock.advance(10 * time.Minute) // a slow read
+			clock.Advance(10 * time.Minute) // a slow read
 		}
 		b.run()
 		if shop.BulkOperations() != 1 {
@@ -230,11 +231,11 @@ func TestAutoGoesOnInBulk(t *testing.T) {
 	t.Parallel()
 	for _, step := range []time.Duration{time.Second, 20 * time.Millisecond} {
 		for _, stream := range []sandbox.Stream{sandbox.Customers, sandbox.Products, sandbox.Variants, sandbox.InventoryItems, sandbox.Checkouts} {
-			clock := newClock()
-			shop := newShop(t, sandbox.Options{Customers: 700, Products: 400, Checkouts: 400, Step: step, Now: clock.now, BulkTime: time.Minute})
+			clock := clock.New()
+			shop := newShop(t, sandbox.Options{Customers: 700, Products: 400, Checkouts: 400, Step: step, Now: clock.Now, BulkTime: time.Minute})
 			for after, operations := range map[int]int{200: 1, 5000: 0} {
 				before := shop.BulkOperations()
-				src := openShop(t, shop, Settings{}, connectors.Env{Now: clock.now})
+				src := openShop(t, shop, Settings{}, connectors.Env{Now: clock.Now})
 				src.bulkAfter = after
 				b := newBackfill(t, src, clock, string(stream))
 				b.run()
@@ -250,9 +251,9 @@ func TestAutoGoesOnInBulk(t *testing.T) {
 // Whatever all changed within one second is read by pages: an operation would read again what they had.
 func TestASingleSecondIsNotCut(t *testing.T) {
 	t.Parallel()
-	clock := newClock()
-	shop := newShop(t, sandbox.Options{Customers: 500, Step: -1, Now: clock.now})
-	src := openShop(t, shop, Settings{}, connectors.Env{Now: clock.now})
+	clock := clock.New()
+	shop := newShop(t, sandbox.Options{Customers: 500, Step: -1, Now: clock.Now})
+	src := openShop(t, shop, Settings{}, connectors.Env{Now: clock.Now})
 	src.bulkAfter = 200
 	b := newBackfill(t, src, clock, "customers")
 	b.run()
@@ -265,12 +266,12 @@ func TestASingleSecondIsNotCut(t *testing.T) {
 // Children of orders are lists with connections, which no bulk operation takes.
 func TestChildrenAreNeverReadInBulk(t *testing.T) {
 	t.Parallel()
-	clock := newClock()
-	shop := newShop(t, sandbox.Options{Orders: 300, Now: clock.now})
+	clock := clock.New()
+	shop := newShop(t, sandbox.Options{Orders: 300, Now: clock.Now})
 	for _, id := range shop.IDs(sandbox.Orders) {
 		refund(t, shop, id)
 	}
-	src := openShop(t, shop, Settings{Bulk: "always"}, connectors.Env{Now: clock.now})
+	src := openShop(t, shop, Settings{Bulk: "always"}, connectors.Env{Now: clock.Now})
 	b := newBackfill(t, src, clock, "refunds")
 	b.run()
 	b.wantAll(keysIn(shop, sandbox.Refunds))
@@ -283,9 +284,9 @@ func TestChildrenAreNeverReadInBulk(t *testing.T) {
 func TestAFileThatDiesIsMadeAgain(t *testing.T) {
 	t.Parallel()
 	for _, stream := range []sandbox.Stream{sandbox.Customers, sandbox.Orders} {
-		clock := newClock()
-		shop := newShop(t, sandbox.Options{Customers: 300, Orders: 300, Now: clock.now})
-		src := openShop(t, shop, Settings{Bulk: "always"}, connectors.Env{Now: clock.now})
+		clock := clock.New()
+		shop := newShop(t, sandbox.Options{Customers: 300, Orders: 300, Now: clock.Now})
+		src := openShop(t, shop, Settings{Bulk: "always"}, connectors.Env{Now: clock.Now})
 		b := newBackfill(t, src, clock, string(stream))
 		b.limit = 70
 		read := 0
@@ -305,9 +306,9 @@ func TestAFileThatDiesIsMadeAgain(t *testing.T) {
 // One that dies before anything of it was read is not taken up again, although its operation has just ended.
 func TestAFileThatDiesUnread(t *testing.T) {
 	t.Parallel()
-	clock := newClock()
-	shop := newShop(t, sandbox.Options{Customers: 100, Now: clock.now})
-	src := openShop(t, shop, Settings{Bulk: "always"}, connectors.Env{Now: clock.now})
+	clock := clock.New()
+	shop := newShop(t, sandbox.Options{Customers: 100, Now: clock.Now})
+	src := openShop(t, shop, Settings{Bulk: "always"}, connectors.Env{Now: clock.Now})
 	b := newBackfill(t, src, clock, "customers")
 	b.between = func(p connectors.Page) {
 		if shop.BulkOperations() == 1 && bulkOf(t, p).Size > 0 {
@@ -324,14 +325,14 @@ func TestAFileThatDiesUnread(t *testing.T) {
 // Seven days later the same.
 func TestAFileDiesOfAge(t *testing.T) {
 	t.Parallel()
-	clock := newClock()
-	shop := newShop(t, sandbox.Options{Customers: 100, Now: clock.now})
-	src := openShop(t, shop, Settings{Bulk: "always"}, connectors.Env{Now: clock.now})
+	clock := clock.New()
+	shop := newShop(t, sandbox.Options{Customers: 100, Now: clock.Now})
+	src := openShop(t, shop, Settings{Bulk: "always"}, connectors.Env{Now: clock.Now})
 	b := newBackfill(t, src, clock, "customers")
 	b.limit = 40
 	b.between = func(p connectors.Page) {
 		if len(p.Records) > 0 && shop.BulkOperations() == 1 {
-			clock.advance(8 * 24 * time.Hour)
+			clock.Advance(8 * 24 * time.Hour)
 		}
 	}
 	b.run()
@@ -341,9 +342,9 @@ func TestAFileDiesOfAge(t *testing.T) {
 // Inventory levels stand in a file in no order to go on from: they are read anew.
 func TestAFileWithoutAnOrderIsReadAnew(t *testing.T) {
 	t.Parallel()
-	clock := newClock()
-	shop := newShop(t, sandbox.Options{Products: 50, Now: clock.now})
-	src := openShop(t, shop, Settings{}, connectors.Env{Now: clock.now})
+	clock := clock.New()
+	shop := newShop(t, sandbox.Options{Products: 50, Now: clock.Now})
+	src := openShop(t, shop, Settings{}, connectors.Env{Now: clock.Now})
 	b := newBackfill(t, src, clock, "inventory_levels")
 	b.limit = 20
 	for {
@@ -379,16 +380,16 @@ func TestBulkOperationsThatFail(t *testing.T) {
 		for _, stream := range []sandbox.Stream{sandbox.Customers, sandbox.Variants, sandbox.Orders} {
 			t.Run(name+" "+string(stream), func(t *testing.T) {
 				t.Parallel()
-				clock := newClock()
-				shop := newShop(t, sandbox.Options{Customers: n, Products: n, Orders: n, Now: clock.now})
+				clock := clock.New()
+				shop := newShop(t, sandbox.Options{Customers: n, Products: n, Orders: n, Now: clock.Now})
 				shop.FailBulk(c.failures...)
-				src := openShop(t, shop, Settings{Bulk: "always"}, connectors.Env{Now: clock.now})
+				src := openShop(t, shop, Settings{Bulk: "always"}, connectors.Env{Now: clock.Now})
 				b := newBackfill(t, src, clock, string(stream))
 				b.limit = 30
 				b.run()
 				b.wantAll(keysIn(shop, stream))
 				if stream == sandbox.Orders { // an order at the end of half a file may lack lines
-					paged := newBackfill(t, openShop(t, shop, Settings{Bulk: "never"}, connectors.Env{Now: clock.now}), clock, "orders")
+					paged := newBackfill(t, openShop(t, shop, Settings{Bulk: "never"}, connectors.Env{Now: clock.Now}), clock, "orders")
 					paged.run()
 					for key, data := range b.data {
 						if got, want := gjson.GetBytes(data, "lineItems.nodes.#").Int(), gjson.GetBytes(paged.data[key], "lineItems.nodes.#").Int(); got != want {
@@ -406,10 +407,10 @@ func TestBulkOperationsThatFail(t *testing.T) {
 
 func TestABulkOperationWithoutTheRight(t *testing.T) {
 	t.Parallel()
-	clock := newClock()
-	shop := newShop(t, sandbox.Options{Customers: 3, Now: clock.now})
+	clock := clock.New()
+	shop := newShop(t, sandbox.Options{Customers: 3, Now: clock.Now})
 	shop.FailBulk(sandbox.BulkFailure{Status: "FAILED", Code: "ACCESS_DENIED"})
-	src := openShop(t, shop, Settings{Bulk: "always"}, connectors.Env{Now: clock.now})
+	src := openShop(t, shop, Settings{Bulk: "always"}, connectors.Env{Now: clock.Now})
 	b := newBackfill(t, src, clock, "customers")
 	p, err := b.fetch()
 	if err != nil {
@@ -429,13 +430,13 @@ func TestABulkOperationWithoutTheRight(t *testing.T) {
 // An empty stream leaves no file.
 func TestABulkOperationThatFindsNothing(t *testing.T) {
 	t.Parallel()
-	clock := newClock()
-	shop := newShop(t, sandbox.Options{Now: clock.now})
-	src := openShop(t, shop, Settings{Bulk: "always"}, connectors.Env{Now: clock.now})
+	clock := clock.New()
+	shop := newShop(t, sandbox.Options{Now: clock.Now})
+	src := openShop(t, shop, Settings{Bulk: "always"}, connectors.Env{Now: clock.Now})
 	b := newBackfill(t, src, clock, "orders")
 	b.run()
 	b.wantAll(nil)
-	if want := clock.now().Add(-time.Hour); b.last.OverlapFrom.Before(want) {
+	if want := clock.Now().Add(-time.Hour); b.last.OverlapFrom.Before(want) {
 		t.Errorf("the next poll begins at %s, long before the operation", b.last.OverlapFrom)
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/tidwall/gjson"
 
 	"tributary/connectors"
+	"tributary/connectors/connectortest/clock"
 	"tributary/internal/sandbox"
 )
 
@@ -45,10 +46,10 @@ func (t *tee) Write(p []byte) (int, error) {
 // The storage gets no token, and is asked for pieces.
 func TestFilesAreReadInPiecesWithoutAToken(t *testing.T) {
 	t.Parallel()
-	clock := newClock()
-	shop := newShop(t, sandbox.Options{Customers: 400, Now: clock.now})
+	clock := clock.New()
+	shop := newShop(t, sandbox.Options{Customers: 400, Now: clock.Now})
 	f := &files{shop: shop}
-	src := openShop(t, shop, Settings{Bulk: "always"}, connectors.Env{Now: clock.now, Transport: handlerTransport{f}})
+	src := openShop(t, shop, Settings{Bulk: "always"}, connectors.Env{Now: clock.Now, Transport: handlerTransport{f}})
 	b := newBackfill(t, src, clock, "customers")
 	b.limit = 50
 	b.run()
@@ -82,16 +83,16 @@ func TestFilesAreReadInPiecesWithoutAToken(t *testing.T) {
 // A connection's lines are put back under their object: both byte for byte, in the shape of a page.
 func TestChildrenArePutBackUnderTheirParents(t *testing.T) {
 	t.Parallel()
-	clock := newClock()
-	shop := newShop(t, sandbox.Options{Orders: 40, Now: clock.now})
+	clock := clock.New()
+	shop := newShop(t, sandbox.Options{Orders: 40, Now: clock.Now})
 	f := &files{shop: shop}
-	src := openShop(t, shop, Settings{Bulk: "always"}, connectors.Env{Now: clock.now, Transport: handlerTransport{f}})
+	src := openShop(t, shop, Settings{Bulk: "always"}, connectors.Env{Now: clock.Now, Transport: handlerTransport{f}})
 	b := newBackfill(t, src, clock, "orders")
 	b.limit = 7
 	b.run()
 	b.wantAll(keysIn(shop, sandbox.Orders))
 	file := []byte(strings.Join(f.bodies, "\n"))
-	paged := newBackfill(t, openShop(t, shop, Settings{Bulk: "never"}, connectors.Env{Now: clock.now}), clock, "orders")
+	paged := newBackfill(t, openShop(t, shop, Settings{Bulk: "never"}, connectors.Env{Now: clock.Now}), clock, "orders")
 	paged.run()
 	for key, data := range b.data {
 		order := gjson.ParseBytes(data)
@@ -203,12 +204,12 @@ func fakeBulk(t *testing.T, url string, storage http.HandlerFunc) (*source, []by
 		fmt.Fprintf(w, `{"data":{"node":{"id":"gid://shopify/BulkOperation/7","status":"COMPLETED","fileSize":"100","objectCount":"1","url":%q}}}`, url)
 	})
 	src, err := open(connectors.Config{
-		Connection: raw(t, Connection{Shop: "example", AccessToken: "shpat_canary"}), Env: connectors.Env{Transport: handlerTransport{h}, Now: newClock().now},
+		Connection: raw(t, Connection{Shop: "example", AccessToken: "shpat_canary"}), Env: connectors.Env{Transport: handlerTransport{h}, Now: clock.New().Now},
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := cursor{V: cursorVersion, First: true, Bulk: &bulkCursor{ID: 7, Began: newClock().now(), First: newClock().now(), Size: 100}}
+	c := cursor{V: cursorVersion, First: true, Bulk: &bulkCursor{ID: 7, Began: clock.New().Now(), First: clock.New().Now(), Size: 100}}
 	return src, c.encode()
 }
 
@@ -272,15 +273,15 @@ func TestStorageErrors(t *testing.T) {
 // A shop that is reached by its own address keeps its files there. With faults on a third of its answers everything comes all the same.
 func TestFaultyFilesAreReadInTheEnd(t *testing.T) {
 	t.Parallel()
-	clock := newClock()
-	shop := newShop(t, sandbox.Options{Orders: 300, Seed: 5, Now: clock.now})
+	clock := clock.New()
+	shop := newShop(t, sandbox.Options{Orders: 300, Seed: 5, Now: clock.Now})
 	server := httptest.NewServer(shop)
 	t.Cleanup(server.Close)
 	shop.SetFaults(sandbox.Faults{ServerError: .1, Throttle: .1, Truncate: .1})
 	conn := connectionTo(shop)
 	conn.AdminURL = server.URL
 	src, err := open(connectors.Config{
-		Settings: raw(t, Settings{Bulk: "always"}), Connection: raw(t, conn), Env: connectors.Env{Networks: loopback(t), Now: clock.now},
+		Settings: raw(t, Settings{Bulk: "always"}), Connection: raw(t, conn), Env: connectors.Env{Networks: loopback(t), Now: clock.Now},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -304,7 +305,7 @@ func TestFaultyFilesAreReadInTheEnd(t *testing.T) {
 			b.times[r.Key]++
 		}
 		b.cursor, more = p.Cursor, p.More
-		clock.advance(p.Wait)
+		clock.Advance(p.Wait)
 	}
 	b.wantAll(keysIn(shop, sandbox.Orders))
 	if failed == 0 {

@@ -5,34 +5,14 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
-	"sync"
 	"testing"
 	"time"
 
 	"tributary/connectors"
 	"tributary/connectors/connectortest"
+	"tributary/connectors/connectortest/clock"
 	"tributary/internal/sandbox"
 )
-
-// clock is a time that moves only when it is told to.
-type clock struct {
-	mu sync.Mutex
-	at time.Time
-}
-
-func newClock() *clock { return &clock{at: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)} }
-
-func (c *clock) now() time.Time {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.at
-}
-
-func (c *clock) advance(d time.Duration) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.at = c.at.Add(d)
-}
 
 // handlerTransport answers requests by a handler, without a network, whatever host they name.
 type handlerTransport struct{ http.Handler }
@@ -233,25 +213,25 @@ func TestSourceThatGoesOnInBulk(t *testing.T) {
 }
 
 func startApp(t *testing.T, s subject, settings Settings) connectortest.SourceApp {
-	clock := newClock()
+	clock := clock.New()
 	shop := newShop(t, sandbox.Options{
 		AccessToken: "shpat_canary_token", ClientSecret: "shpss_canary_secret", Customers: 45, Orders: 45, Products: 45,
 		DraftOrders: 45, Collections: 45, Checkouts: 45,
-		Start: clock.now().Add(-30 * 24 * time.Hour), Now: clock.now,
+		Start: clock.Now().Add(-30 * 24 * time.Hour), Now: clock.Now,
 	})
 	for _, id := range shop.IDs(sandbox.Orders) {
 		fulfill(t, shop, id)
 		if id%3 != 0 {
 			refund(t, shop, id)
 		}
-		clock.advance(time.Second)
+		clock.Advance(time.Second)
 	}
-	clock.advance(time.Hour)
+	clock.Advance(time.Hour)
 	conn := connectionTo(shop)
 	conn.PreviousClientSecret, conn.PreviousClientSecretUntil = "shpss_canary_previous", "2026-03-01T15:00:00Z"
 	changes := 0
 	change := func() (string, int64) {
-		clock.advance(time.Second)
+		clock.Advance(time.Second)
 		ids := shop.IDs(s.of)
 		of := ids[(changes*7)%len(ids)]
 		changes++
@@ -266,7 +246,7 @@ func startApp(t *testing.T, s subject, settings Settings) connectortest.SourceAp
 				Settings: raw(t, settings), Connection: raw(t, conn), Streams: []string{string(s.stream)}, Env: env,
 			})
 		},
-		Now:     clock.now,
+		Now:     clock.Now,
 		Secrets: []string{conn.AccessToken, conn.ClientSecret, conn.PreviousClientSecret},
 		Stream:  string(s.stream),
 		Limit:   10,

@@ -17,6 +17,7 @@ import (
 	"github.com/tidwall/gjson"
 
 	"tributary/connectors"
+	"tributary/connectors/connectortest/clock"
 	"tributary/internal/sandbox"
 )
 
@@ -106,9 +107,9 @@ func TestDefaultPagesAreAffordable(t *testing.T) {
 // An empty bucket says how long to wait, and after that time the same page comes.
 func TestThrottleSaysHowLong(t *testing.T) {
 	t.Parallel()
-	clock := newClock()
-	shop := newShop(t, sandbox.Options{Products: 200, Now: clock.now, Throttle: sandbox.Throttle{Maximum: 1000, Restore: 100}})
-	src := openShop(t, shop, Settings{}, connectors.Env{Now: clock.now})
+	clock := clock.New()
+	shop := newShop(t, sandbox.Options{Products: 200, Now: clock.Now, Throttle: sandbox.Throttle{Maximum: 1000, Restore: 100}})
+	src := openShop(t, shop, Settings{}, connectors.Env{Now: clock.Now})
 	var cursor []byte
 	var throttled *connectors.Error
 	for range 20 {
@@ -124,7 +125,7 @@ func TestThrottleSaysHowLong(t *testing.T) {
 	if throttled.Wait < time.Second || throttled.Wait > 10*time.Second {
 		t.Errorf("wait %s: the bucket of 1,000 refills within 10 s", throttled.Wait)
 	}
-	clock.advance(throttled.Wait)
+	clock.Advance(throttled.Wait)
 	if _, err := src.Fetch(t.Context(), connectors.FetchRequest{Stream: "products", Cursor: cursor}); err != nil {
 		t.Errorf("after the wait that it asked for: %v", err)
 	}
@@ -160,7 +161,7 @@ func fakeShop(t *testing.T, answer func(variables gjson.Result) string) *source 
 	})
 	src, err := open(connectors.Config{
 		Connection: raw(t, Connection{Shop: "example", AccessToken: "shpat_canary", ClientSecret: "shpss_canary"}),
-		Env:        connectors.Env{Transport: handlerTransport{h}, Now: newClock().now},
+		Env:        connectors.Env{Transport: handlerTransport{h}, Now: clock.New().Now},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -299,18 +300,18 @@ func TestForgottenCursorContinuesAtItsPlace(t *testing.T) {
 // While a poll runs, what it passes may not be indexed yet: the next poll goes back to before the time at which this one came near the present.
 func TestNextPollStartsWhereIndexingWasSettled(t *testing.T) {
 	t.Parallel()
-	clock := newClock() // 12:00:00
+	clock := clock.New() // 12:00:00
 	at := "2026-03-01T11:59:00Z"
 	more := "true"
 	src := fakeShop(t, func(gjson.Result) string {
 		return `{"data":{"orders":{"nodes":[{"id":"gid://shopify/Order/1","updatedAt":"` + at + `"}],"pageInfo":{"hasNextPage":` + more + `,"endCursor":"` + at + `"}}}}`
 	})
-	src.now = clock.now
+	src.now = clock.Now
 	p, err := src.Fetch(t.Context(), connectors.FetchRequest{Stream: "orders"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	clock.advance(time.Hour) // a slow poll
+	clock.Advance(time.Hour) // a slow poll
 	at, more = "2026-03-01T13:00:00Z", "false"
 	p, err = src.Fetch(t.Context(), connectors.FetchRequest{Stream: "orders", Cursor: p.Cursor})
 	if err != nil {
@@ -337,12 +338,12 @@ func TestNextPollStartsWhereIndexingWasSettled(t *testing.T) {
 // A clock of ours that is an hour ahead takes everything for long indexed; the overlap before the newest change holds all the same.
 func TestOverlapHoldsWithAClockAhead(t *testing.T) {
 	t.Parallel()
-	clock := newClock()
-	shop := newShop(t, sandbox.Options{Customers: 3, Now: clock.now})
-	src := openShop(t, shop, Settings{}, connectors.Env{Now: func() time.Time { return clock.now().Add(time.Hour) }})
+	clock := clock.New()
+	shop := newShop(t, sandbox.Options{Customers: 3, Now: clock.Now})
+	src := openShop(t, shop, Settings{}, connectors.Env{Now: func() time.Time { return clock.Now().Add(time.Hour) }})
 	shop.HoldIndex(1)
 	late := strconv.FormatInt(shop.Create("customers"), 10)
-	clock.advance(time.Minute)
+	clock.Advance(time.Minute)
 	shop.Create("customers")
 	times, _, last := readAll(t, src, "customers", 0)
 	if times[late] != 0 {

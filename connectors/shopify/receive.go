@@ -15,28 +15,6 @@ import (
 	"tributary/connectors"
 )
 
-// signingSecret signs webhooks, until a time where that is set.
-type signingSecret struct {
-	key   []byte
-	until time.Time
-}
-
-func signingSecrets(c Connection) ([]signingSecret, error) {
-	var out []signingSecret
-	if c.ClientSecret != "" {
-		out = append(out, signingSecret{key: []byte(c.ClientSecret)})
-	}
-	if c.PreviousClientSecret == "" {
-		return out, nil
-	}
-	until, err := time.Parse(time.RFC3339, c.PreviousClientSecretUntil)
-	if err != nil {
-		return nil, connectors.Errorf(connectors.Invalid, "shopify",
-			"connection field previous_client_secret_until: want a time such as 2026-03-01T12:00:00Z: a replaced secret is not accepted for ever")
-	}
-	return append(out, signingSecret{key: []byte(c.PreviousClientSecret), until: until}), nil
-}
-
 // Receive authenticates and reads a webhook.
 //
 // The signature is X-Shopify-Hmac-SHA256, base64 of HMAC-SHA256 over the raw body, with the client secret:
@@ -148,12 +126,8 @@ func (s *source) authenticate(d connectors.Delivery) error {
 	if err != nil || len(got) != sha256.Size {
 		return refuse("X-Shopify-Hmac-SHA256 is not base64 of 32 bytes")
 	}
-	now := s.now()
-	for _, secret := range s.secrets {
-		if !secret.until.IsZero() && !now.Before(secret.until) {
-			continue
-		}
-		mac := hmac.New(sha256.New, secret.key)
+	for _, key := range s.secrets.Valid(s.now()) {
+		mac := hmac.New(sha256.New, key)
 		mac.Write(d.Body)
 		if hmac.Equal(mac.Sum(nil), got) {
 			return nil

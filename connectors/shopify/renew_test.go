@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"tributary/connectors"
+	"tributary/connectors/connectortest/clock"
 	"tributary/internal/sandbox"
 )
 
@@ -41,22 +42,22 @@ func checks(t *testing.T, shop *sandbox.Shop, conn Connection, env connectors.En
 // An offline token of an hour is renewed by its refresh token, which is another one afterwards.
 func TestRefreshTokensRenew(t *testing.T) {
 	t.Parallel()
-	clock := newClock()
-	shop := newShop(t, sandbox.Options{Expiring: true, Now: clock.now})
-	env := connectors.Env{Transport: handlerTransport{shop}, Now: clock.now}
+	clock := clock.New()
+	shop := newShop(t, sandbox.Options{Expiring: true, Now: clock.Now})
+	env := connectors.Env{Transport: handlerTransport{shop}, Now: clock.Now}
 	conn := Connection{
 		Shop: shop.Domain(), AccessToken: shop.AccessToken(), RefreshToken: shop.RefreshToken(),
-		ExpiresAt: clock.now().Add(time.Hour).Format(time.RFC3339), PreviousClientSecret: "old", PreviousClientSecretUntil: "2026-04-01T00:00:00Z",
+		ExpiresAt: clock.Now().Add(time.Hour).Format(time.RFC3339), PreviousClientSecret: "old", PreviousClientSecretUntil: "2026-04-01T00:00:00Z",
 	}
 	app := App{ClientID: shop.ClientID(), ClientSecret: shop.ClientSecret()}
 	r := Definition().Renewal
-	if at := r.Due(raw(t, conn)); !at.Equal(clock.now().Add(45 * time.Minute)) {
+	if at := r.Due(raw(t, conn)); !at.Equal(clock.Now().Add(45 * time.Minute)) {
 		t.Errorf("due at %s", at)
 	}
-	if at := r.Expires(raw(t, conn)); !at.Equal(clock.now().Add(time.Hour)) {
+	if at := r.Expires(raw(t, conn)); !at.Equal(clock.Now().Add(time.Hour)) {
 		t.Errorf("expires at %s", at)
 	}
-	clock.advance(2 * time.Hour)
+	clock.Advance(2 * time.Hour)
 	if err := checks(t, shop, conn, env); kind(err) != connectors.Unauthorized {
 		t.Errorf("after its hour: %v, want unauthorized", err)
 	}
@@ -68,7 +69,7 @@ func TestRefreshTokensRenew(t *testing.T) {
 		t.Errorf("the tokens are %+v", next)
 	}
 	want := conn
-	want.AccessToken, want.RefreshToken, want.ExpiresAt = next.AccessToken, next.RefreshToken, clock.now().Add(time.Hour).Format(time.RFC3339)
+	want.AccessToken, want.RefreshToken, want.ExpiresAt = next.AccessToken, next.RefreshToken, clock.Now().Add(time.Hour).Format(time.RFC3339)
 	if next != want {
 		t.Errorf("%+v, want %+v: what is not of the token stays", next, want)
 	}
@@ -83,7 +84,7 @@ func TestRefreshTokensRenew(t *testing.T) {
 	if _, err := renewed(t, conn, app, env); kind(err) != connectors.Unauthorized || !strings.Contains(err.Error(), "connect the account again") {
 		t.Errorf("a refresh token whose successor is used: %v, want unauthorized", err)
 	}
-	clock.advance(91 * 24 * time.Hour)
+	clock.Advance(91 * 24 * time.Hour)
 	if _, err := renewed(t, again, app, env); kind(err) != connectors.Unauthorized {
 		t.Errorf("a refresh token of 91 days: %v, want unauthorized", err)
 	}
@@ -92,21 +93,21 @@ func TestRefreshTokensRenew(t *testing.T) {
 // An app of one's own shops gets a token by its client ID and secret, and needs none to begin with.
 func TestClientCredentialsGetAToken(t *testing.T) {
 	t.Parallel()
-	clock := newClock()
-	shop := newShop(t, sandbox.Options{Now: clock.now})
+	clock := clock.New()
+	shop := newShop(t, sandbox.Options{Now: clock.Now})
 	server := httptest.NewServer(shop)
 	t.Cleanup(server.Close)
-	env := connectors.Env{Networks: loopback(t), Now: clock.now}
+	env := connectors.Env{Networks: loopback(t), Now: clock.Now}
 	conn := Connection{Shop: shop.Domain(), ClientID: shop.ClientID(), ClientSecret: shop.ClientSecret(), AdminURL: server.URL}
 	r := Definition().Renewal
-	if at := r.Due(raw(t, conn)); at.IsZero() || at.After(clock.now()) {
+	if at := r.Due(raw(t, conn)); at.IsZero() || at.After(clock.Now()) {
 		t.Errorf("without a token it is due at %s", at)
 	}
 	next, err := renewed(t, conn, nil, env)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if next.AccessToken == "" || next.RefreshToken != "" || next.ExpiresAt != clock.now().Add(24*time.Hour).Format(time.RFC3339) {
+	if next.AccessToken == "" || next.RefreshToken != "" || next.ExpiresAt != clock.Now().Add(24*time.Hour).Format(time.RFC3339) {
 		t.Errorf("%+v", next)
 	}
 	if err := checks(t, shop, next, env); err != nil {
@@ -165,8 +166,8 @@ func TestWebhooksOfAnAppOfMany(t *testing.T) {
 	}
 	shop.Create(sandbox.Customers)
 	d := c.next(t)
-	clock := newClock()
-	until := clock.now().Add(time.Hour).Format(time.RFC3339)
+	clock := clock.New()
+	until := clock.Now().Add(time.Hour).Format(time.RFC3339)
 	for name, a := range map[string]struct {
 		app  App
 		fits bool
@@ -174,10 +175,10 @@ func TestWebhooksOfAnAppOfMany(t *testing.T) {
 		"its own":         {App{ClientID: "x", ClientSecret: shop.ClientSecret()}, true},
 		"the one before":  {App{ClientID: "x", ClientSecret: "new", PreviousClientSecret: shop.ClientSecret(), PreviousClientSecretUntil: until}, true},
 		"another":         {App{ClientID: "x", ClientSecret: "new"}, false},
-		"too long before": {App{ClientID: "x", ClientSecret: "new", PreviousClientSecret: shop.ClientSecret(), PreviousClientSecretUntil: clock.now().Format(time.RFC3339)}, false},
+		"too long before": {App{ClientID: "x", ClientSecret: "new", PreviousClientSecret: shop.ClientSecret(), PreviousClientSecretUntil: clock.Now().Format(time.RFC3339)}, false},
 	} {
 		src, err := open(connectors.Config{
-			Connection: raw(t, Connection{Shop: shop.Domain(), AccessToken: "t"}), App: raw(t, a.app), Env: connectors.Env{Now: clock.now},
+			Connection: raw(t, Connection{Shop: shop.Domain(), AccessToken: "t"}), App: raw(t, a.app), Env: connectors.Env{Now: clock.Now},
 		})
 		if err != nil {
 			t.Fatal(err)

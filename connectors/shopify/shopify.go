@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"tributary/connectors"
+	"tributary/connectors/oauth"
 )
 
 // Settings are a block's settings.
@@ -106,7 +107,7 @@ func normalShop(s string) string {
 type source struct {
 	*client
 	shop     string
-	secrets  []signingSecret
+	secrets  oauth.Secrets
 	pageSize int // 0 = the stream's own
 	depth    int // how deep a query may be paged
 	version  string
@@ -172,7 +173,8 @@ func open(c connectors.Config) (*source, error) {
 	if conn.ClientSecret == "" { // webhooks of an app of many merchants are signed with the operator's
 		conn.ClientSecret, conn.PreviousClientSecret, conn.PreviousClientSecretUntil = app.ClientSecret, app.PreviousClientSecret, app.PreviousClientSecretUntil
 	}
-	if s.secrets, err = signingSecrets(conn); err != nil {
+	if s.secrets, err = oauth.SigningSecrets(op, "connection field previous_client_secret_until",
+		conn.ClientSecret, conn.PreviousClientSecret, conn.PreviousClientSecretUntil); err != nil {
 		return nil, err
 	}
 	s.client = newClient(base.JoinPath("admin", "api", version, "graphql.json"), conn, h, c.Env.Time)

@@ -11,22 +11,23 @@ import (
 	"github.com/tidwall/gjson"
 
 	"tributary/connectors"
+	"tributary/connectors/connectortest/clock"
 	"tributary/internal/sandbox"
 )
 
 // An order that changes for another reason gives none of its children again.
 func TestChildrenComeWhenTheyChange(t *testing.T) {
 	t.Parallel()
-	clock := newClock()
-	shop := newShop(t, sandbox.Options{Orders: 5, Now: clock.now})
+	clock := clock.New()
+	shop := newShop(t, sandbox.Options{Orders: 5, Now: clock.Now})
 	order := shop.IDs(sandbox.Orders)[2]
 	first := fulfill(t, shop, order)
-	src := openShop(t, shop, Settings{}, connectors.Env{Now: clock.now})
+	src := openShop(t, shop, Settings{}, connectors.Env{Now: clock.Now})
 	b := newBackfill(t, src, clock, "fulfillments")
 	b.run()
 	b.wantAll([]string{fmt.Sprint(first)})
 
-	clock.advance(time.Hour)
+	clock.Advance(time.Hour)
 	update(t, shop, sandbox.Orders, order)
 	p, err := b.fetch()
 	if err != nil || p.More {
@@ -38,7 +39,7 @@ func TestChildrenComeWhenTheyChange(t *testing.T) {
 		}
 	}
 	b.cursor = p.Cursor
-	clock.advance(time.Hour)
+	clock.Advance(time.Hour)
 	second := fulfill(t, shop, order)
 	if p, err = b.fetch(); err != nil || len(p.Records) != 1 || p.Records[0].Key != fmt.Sprint(second) {
 		t.Errorf("a second parcel: %v, %v, want it alone", p.Records, err)
@@ -48,14 +49,14 @@ func TestChildrenComeWhenTheyChange(t *testing.T) {
 // More children than a page holds, in one order and in many.
 func TestManyChildrenOfAnOrder(t *testing.T) {
 	t.Parallel()
-	clock := newClock()
-	shop := newShop(t, sandbox.Options{Orders: 120, Now: clock.now})
+	clock := clock.New()
+	shop := newShop(t, sandbox.Options{Orders: 120, Now: clock.Now})
 	for i, id := range shop.IDs(sandbox.Orders) {
 		for range []int{0, 1, 0, 13, 2}[i%5] {
 			refund(t, shop, id)
 		}
 	}
-	src := openShop(t, shop, Settings{}, connectors.Env{Now: clock.now})
+	src := openShop(t, shop, Settings{}, connectors.Env{Now: clock.Now})
 	for _, limit := range []int{0, 1, 7} {
 		b := newBackfill(t, src, clock, "refunds")
 		b.limit = limit
@@ -72,8 +73,8 @@ func TestManyChildrenOfAnOrder(t *testing.T) {
 // Orders without children cost their page and nothing else; what is behind an empty page is read all the same.
 func TestChildrenBehindEmptyPages(t *testing.T) {
 	t.Parallel()
-	clock := newClock()
-	shop := newShop(t, sandbox.Options{Orders: 450, Now: clock.now})
+	clock := clock.New()
+	shop := newShop(t, sandbox.Options{Orders: 450, Now: clock.Now})
 	ids := shop.IDs(sandbox.Orders)
 	want := fulfill(t, shop, ids[len(ids)-1])
 	calls := 0
@@ -81,7 +82,7 @@ func TestChildrenBehindEmptyPages(t *testing.T) {
 		calls++
 		shop.ServeHTTP(w, r)
 	})
-	src := openShop(t, shop, Settings{}, connectors.Env{Now: clock.now, Transport: handlerTransport{counted}})
+	src := openShop(t, shop, Settings{}, connectors.Env{Now: clock.Now, Transport: handlerTransport{counted}})
 	b := newBackfill(t, src, clock, "fulfillments")
 	b.run()
 	b.wantAll([]string{fmt.Sprint(want)})
@@ -96,14 +97,14 @@ func TestChildrenBehindEmptyPages(t *testing.T) {
 // All levels are read by an operation, and what changed since a time by pages: an operation would look through all of them for it.
 func TestLevelsSinceATime(t *testing.T) {
 	t.Parallel()
-	clock := newClock()
-	shop := newShop(t, sandbox.Options{Products: 50, Now: clock.now, Start: clock.now().Add(-time.Hour)})
-	src := openShop(t, shop, Settings{}, connectors.Env{Now: clock.now})
+	clock := clock.New()
+	shop := newShop(t, sandbox.Options{Products: 50, Now: clock.Now, Start: clock.Now().Add(-time.Hour)})
+	src := openShop(t, shop, Settings{}, connectors.Env{Now: clock.Now})
 	changed := shop.IDs(sandbox.Products)[7]
 	update(t, shop, sandbox.Products, changed)
 	keys := map[string]bool{}
-	p, err := src.Fetch(t.Context(), connectors.FetchRequest{Stream: "inventory_levels", Since: clock.now()})
-	for ; err == nil; p, err = src.Fetch(t.Context(), connectors.FetchRequest{Stream: "inventory_levels", Since: clock.now(), Cursor: p.Cursor}) {
+	p, err := src.Fetch(t.Context(), connectors.FetchRequest{Stream: "inventory_levels", Since: clock.Now()})
+	for ; err == nil; p, err = src.Fetch(t.Context(), connectors.FetchRequest{Stream: "inventory_levels", Since: clock.Now(), Cursor: p.Cursor}) {
 		for _, r := range p.Records {
 			keys[r.Key] = true
 		}
@@ -126,9 +127,9 @@ func TestLevelsSinceATime(t *testing.T) {
 // More levels than can be paged through at a location: the window is halved until they can.
 func TestLevelsBeyondTheDepth(t *testing.T) {
 	t.Parallel()
-	clock := newClock()
-	shop := newShop(t, sandbox.Options{Products: 120, Now: clock.now, Start: clock.now().Add(-time.Hour), Depth: 60})
-	src := openShop(t, shop, Settings{Bulk: "never"}, connectors.Env{Now: clock.now})
+	clock := clock.New()
+	shop := newShop(t, sandbox.Options{Products: 120, Now: clock.Now, Start: clock.Now().Add(-time.Hour), Depth: 60})
+	src := openShop(t, shop, Settings{Bulk: "never"}, connectors.Env{Now: clock.Now})
 	src.depth, src.pageSize = 60, 20
 	seen := map[string]bool{}
 	var cursor []byte
@@ -154,8 +155,8 @@ func TestLevelsBeyondTheDepth(t *testing.T) {
 		t.Errorf("%d of %d levels came", len(seen), want)
 	}
 
-	shop = newShop(t, sandbox.Options{Products: 120, Now: clock.now, Step: -1, Depth: 60})
-	src = openShop(t, shop, Settings{Bulk: "never"}, connectors.Env{Now: clock.now})
+	shop = newShop(t, sandbox.Options{Products: 120, Now: clock.Now, Step: -1, Depth: 60})
+	src = openShop(t, shop, Settings{Bulk: "never"}, connectors.Env{Now: clock.Now})
 	src.depth, src.pageSize = 60, 20
 	cursor = nil
 	for range 500 {
@@ -198,16 +199,16 @@ func TestListsOutOfOrderStop(t *testing.T) {
 // In the order of the IDs a change behind the place is missed: the next poll begins before this one did, by the shop's clock and not by ours.
 func TestPollsByIDBeginWhereTheLastDid(t *testing.T) {
 	t.Parallel()
-	clock := newClock()
-	shop := newShop(t, sandbox.Options{Products: 300, Now: clock.now})
-	ours := func() time.Time { return clock.now().Add(24 * time.Hour) } // a clock that is a day ahead
+	clock := clock.New()
+	shop := newShop(t, sandbox.Options{Products: 300, Now: clock.Now})
+	ours := func() time.Time { return clock.Now().Add(24 * time.Hour) } // a clock that is a day ahead
 	src := openShop(t, shop, Settings{Bulk: "never"}, connectors.Env{Now: ours})
 	b := newBackfill(t, src, clock, "variants")
 	b.limit = 100
 	ids := shop.IDs(sandbox.Products)
 	pages := 0
 	b.between = func(connectors.Page) {
-		clock.advance(time.Hour)
+		clock.Advance(time.Hour)
 		switch pages++; pages {
 		case 2:
 			update(t, shop, sandbox.Products, ids[0]) // behind the place
@@ -233,9 +234,9 @@ func TestPollsByIDBeginWhereTheLastDid(t *testing.T) {
 func TestThrottleStatusDecidesThePace(t *testing.T) {
 	t.Parallel()
 	for _, stream := range []string{"products", "variants", "refunds"} {
-		clock := newClock()
-		shop := newShop(t, sandbox.Options{Products: 1500, Orders: 1500, Now: clock.now, Throttle: sandbox.Throttle{Maximum: 1000, Restore: 100}})
-		src := openShop(t, shop, Settings{Bulk: "never"}, connectors.Env{Now: clock.now})
+		clock := clock.New()
+		shop := newShop(t, sandbox.Options{Products: 1500, Orders: 1500, Now: clock.Now, Throttle: sandbox.Throttle{Maximum: 1000, Restore: 100}})
+		src := openShop(t, shop, Settings{Bulk: "never"}, connectors.Env{Now: clock.Now})
 		var cursor []byte
 		pages, waits := 0, 0
 		for ; ; pages++ {
@@ -249,7 +250,7 @@ func TestThrottleStatusDecidesThePace(t *testing.T) {
 			if p.Wait > 10*time.Second {
 				t.Errorf("%s: wait %s: the bucket of 1,000 is full within 10 s", stream, p.Wait)
 			}
-			clock.advance(p.Wait)
+			clock.Advance(p.Wait)
 			if cursor = p.Cursor; !p.More {
 				break
 			}

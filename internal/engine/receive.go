@@ -63,7 +63,7 @@ func (e *Engine) StartReceiver(ctx context.Context, c client.Client) (_ *Receive
 		return nil, err
 	}
 	s, err := receiver.NewServer(receiver.Config{
-		Public: public, Ops: ops, PublicURL: e.Config.PublicURL, Journal: j, Catalog: e.Catalog, Opener: opener{e},
+		Public: public, Ops: ops, PublicURL: e.Config.PublicURL, Journal: j, Store: e.Segments, Catalog: e.Catalog, Opener: opener{e},
 		Keys: e.publicKeys,
 		Temporal: func(ctx context.Context) error {
 			_, err := c.CheckHealth(ctx, &client.CheckHealthRequest{})

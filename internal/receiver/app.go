@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"slices"
 	"time"
 
 	"tributary/connectors"
@@ -33,8 +34,13 @@ func (s *Server) app(w http.ResponseWriter, r *http.Request) *refusal {
 	case !s.each.allow(key.connector + "/" + key.connection):
 		return refuseRate
 	}
-	return s.receive(w, r, received, receiver, func(got connectors.Received) ([]part, *refusal) {
-		return s.routeByAccount(ctx, key.connector, got)
+	return s.receive(w, r, received, receiver, func(got connectors.Received) ([]part, []unusable, *refusal) {
+		parts, refused := s.routeByAccount(ctx, key.connector, got)
+		if refused != nil {
+			return nil, nil, refused
+		}
+		bad, refused := s.ownersOf(ctx, key, got.Unusable)
+		return parts, bad, refused
 	})
 }
 
@@ -56,19 +62,11 @@ func (s *Server) routeByAccount(ctx context.Context, connector string, got conne
 	var held *refusal
 	takes := false
 	for _, account := range accounts {
-		key := accountKey{connector, account}
-		all, err := s.accounts.get(ctx, key, func(ctx context.Context) ([]catalog.Installation, error) {
-			return s.cfg.Catalog.InstallationsByAccount(ctx, connector, account)
-		})
-		if err != nil && !isNotFound(err) {
-			return nil, refuseDirectory.because(err)
+		all, refused := s.installed(ctx, connector, account)
+		if refused != nil {
+			return nil, refused
 		}
-		found := false
 		for _, in := range all {
-			if in.State == catalog.Ended {
-				continue
-			}
-			found = true
 			of, refused := s.accepts(ctx, in)
 			switch {
 			case refused == nil:
@@ -80,15 +78,67 @@ func (s *Server) routeByAccount(ctx context.Context, connector string, got conne
 			}
 			parts = append(parts, part{in, s.wanted(append([]connectors.Record(nil), byAccount[account]...), of.Spec.Source.Streams)})
 		}
-		if !found {
-			s.cfg.Metrics.unrouted.Add(float64(len(byAccount[account])))
-			if s.quiet.Allow() {
-				s.log.Info("acknowledged records of an account that nobody installed", "connector", connector, "records", len(byAccount[account]))
-			}
+		if len(all) == 0 {
+			s.countUnrouted(connector, len(byAccount[account]))
 		}
 	}
 	if held != nil && !takes {
 		return nil, held
 	}
 	return parts, nil
+}
+
+// installed finds the installations of an account that have not ended.
+func (s *Server) installed(ctx context.Context, connector, account string) ([]catalog.Installation, *refusal) {
+	all, err := s.accounts.get(ctx, accountKey{connector, account}, func(ctx context.Context) ([]catalog.Installation, error) {
+		return s.cfg.Catalog.InstallationsByAccount(ctx, connector, account)
+	})
+	if err != nil && !isNotFound(err) {
+		return nil, refuseDirectory.because(err)
+	}
+	var live []catalog.Installation
+	for _, in := range all {
+		if in.State != catalog.Ended {
+			live = append(live, in)
+		}
+	}
+	return live, nil
+}
+
+func (s *Server) countUnrouted(connector string, records int) {
+	s.cfg.Metrics.unrouted.Add(float64(records))
+	if s.quiet.Allow() {
+		s.log.Info("acknowledged records of an account that nobody installed", "connector", connector, "records", records)
+	}
+}
+
+// ownersOf finds whose quarantine gets what can't be understood: that of the account's installations, and where it names no account the operator's, which is
+// called by the URL's path. No installation has that name.
+func (s *Server) ownersOf(ctx context.Context, key appKey, parts []connectors.Unusable) ([]unusable, *refusal) {
+	var all []unusable
+	add := func(installation, epoch string, p connectors.Unusable) {
+		i := slices.IndexFunc(all, func(u unusable) bool { return u.epoch == epoch })
+		if i < 0 {
+			i = len(all)
+			all = append(all, unusable{installation: installation, epoch: epoch})
+		}
+		all[i].parts = append(all[i].parts, p)
+	}
+	for _, p := range parts {
+		if p.Account == "" {
+			add("/apps/"+key.connector+"/"+key.connection, "app-"+key.connector, p)
+			continue
+		}
+		owners, refused := s.installed(ctx, key.connector, p.Account)
+		if refused != nil {
+			return nil, refused
+		}
+		for _, in := range owners {
+			add(in.ID, in.Epoch, p)
+		}
+		if len(owners) == 0 {
+			s.countUnrouted(key.connector, 1)
+		}
+	}
+	return all, nil
 }

@@ -72,28 +72,14 @@ func (f *Forwarder) quarantine(ctx context.Context, it *intent, ref segment.Ref,
 	if err != nil {
 		return err
 	}
-	b := segment.NewBuilder()
+	records := make([]held, 0, from.Len())
 	for _, r := range from.Records() {
-		b.Add(r)
+		records = append(records, held{r, reason})
 	}
-	kept, err := f.Store.Seal(ctx, segment.Name{
-		Epoch: it.Epoch, Stream: ref.Stream, Origin: segment.OriginQuarantine, Sequence: it.From,
-		Suffix: strings.ReplaceAll(it.Journal, "-", ""), // two journals count alike
-	}, b)
-	if err != nil {
+	name := segment.Name{Epoch: it.Epoch, Stream: ref.Stream, Sequence: it.From, Suffix: strings.ReplaceAll(it.Journal, "-", "")} // two journals count alike
+	if err := quarantine(ctx, f.Store, f.Catalog, it.Installation, connectors.Gone, name, records); err != nil {
 		return err
 	}
-	now := time.Now().UTC()
-	rows := make([]catalog.Quarantined, 0, from.Len())
-	for i, r := range from.Records() {
-		rows = append(rows, catalog.Quarantined{
-			Installation: it.Installation, Epoch: it.Epoch, Stream: r.Stream, RecordID: r.ID, Key: r.Key,
-			Reason: reason, Kind: connectors.Gone, Segment: kept.Name, Index: i, Bytes: int64(len(r.Data)), At: now,
-		})
-	}
-	if err := f.Catalog.AddQuarantined(ctx, rows); err != nil {
-		return err
-	}
-	f.Metrics.quarantined.Add(float64(len(rows)))
+	f.Metrics.quarantined.Add(float64(len(records)))
 	return nil
 }

@@ -12,6 +12,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -23,6 +24,7 @@ import (
 	"tributary/connectors"
 	"tributary/internal/catalog"
 	"tributary/internal/integration"
+	"tributary/internal/segment"
 )
 
 // tiny is a connector as small as one can be: the body is {"events": [{id, stream, key, op, version, account}...], "challenge": ...},
@@ -93,6 +95,25 @@ type directory struct {
 	installations []catalog.Installation
 	active        bool
 	asked         int
+	quarantined   []catalog.Quarantined
+	// quarantineDown, when set, is what listing in quarantine answers.
+	quarantineDown error
+}
+
+func (d *directory) AddQuarantined(_ context.Context, records []catalog.Quarantined) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.quarantineDown != nil {
+		return d.quarantineDown
+	}
+	for _, r := range records {
+		if !slices.ContainsFunc(d.quarantined, func(q catalog.Quarantined) bool {
+			return q.Epoch == r.Epoch && q.Segment == r.Segment && q.Index == r.Index
+		}) {
+			d.quarantined = append(d.quarantined, r)
+		}
+	}
+	return nil
 }
 
 func (d *directory) set(change func(*directory)) {
@@ -190,6 +211,7 @@ type fixture struct {
 	url, ops string
 	token    string
 	journal  *memoryLog
+	store    *segment.Store
 	catalog  *directory
 	opener   *opener
 	metrics  *Metrics
@@ -205,8 +227,13 @@ const secret = "a canary that nobody may see"
 func start(t testing.TB, l Limits, configure ...func(*fixture, *Config)) *fixture {
 	t.Helper()
 	token, hash := NewToken()
+	store, err := segment.Open(context.Background(), "file://"+t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { store.Close() })
 	f := &fixture{
-		t: t, token: token, journal: newMemoryLog(), opener: &opener{}, metrics: NewMetrics(), logs: &logs{}, done: make(chan error, 1),
+		t: t, token: token, journal: newMemoryLog(), store: store, opener: &opener{}, metrics: NewMetrics(), logs: &logs{}, done: make(chan error, 1),
 		catalog: &directory{active: true, installations: []catalog.Installation{
 			{ID: "shop/ada", Integration: "shop", Epoch: "epoch-ada", Connector: "tiny", Account: "1", TokenHash: hash, Revision: 1, State: catalog.Active},
 			{ID: "shop/bob", Integration: "shop", Epoch: "epoch-bob", Connector: "tiny", Account: "2", Revision: 1, State: catalog.Active},
@@ -215,7 +242,7 @@ func start(t testing.TB, l Limits, configure ...func(*fixture, *Config)) *fixtur
 	}
 	f.opener.secret.Store(secret)
 	cfg := Config{
-		Public: listen(t), Ops: listen(t), PublicURL: "https://hooks.example.com/", Journal: f.journal, Catalog: f.catalog, Opener: f.opener,
+		Public: listen(t), Ops: listen(t), PublicURL: "https://hooks.example.com/", Journal: f.journal, Store: f.store, Catalog: f.catalog, Opener: f.opener,
 		Keys: func(context.Context) ([]byte, error) { return []byte(`{"keys":[]}`), nil },
 		Temporal: func(context.Context) error {
 			if f.temporal.Load() {

@@ -62,7 +62,7 @@ type Store interface {
 type Epochs interface {
 	InstallationByEpoch(ctx context.Context, epoch string) (catalog.Installation, error)
 	Marks(ctx context.Context, epoch string) (map[string]uint64, time.Duration, error)
-	AddQuarantined(ctx context.Context, records []catalog.Quarantined) error
+	Quarantine
 }
 
 // ForwarderConfig is what a Forwarder is made of.

@@ -75,11 +75,15 @@ func (s *Server) hook(w http.ResponseWriter, r *http.Request) *refusal {
 	if err != nil {
 		return refuseOpen.because(err)
 	}
-	return s.receive(w, r, received, source.receiver, func(got connectors.Received) ([]part, *refusal) {
+	return s.receive(w, r, received, source.receiver, func(got connectors.Received) ([]part, []unusable, *refusal) {
 		if got.Accounts != nil {
-			return nil, refuseConnector.because(errors.New("a connector named accounts on a URL of one installation"))
+			return nil, nil, refuseConnector.because(errors.New("a connector named accounts on a URL of one installation"))
 		}
-		return []part{{in, s.wanted(got.Records, source.streams)}}, nil
+		parts := []part{{in, s.wanted(got.Records, source.streams)}}
+		if got.Unusable == nil {
+			return parts, nil, nil
+		}
+		return parts, []unusable{{in.ID, in.Epoch, got.Unusable}}, nil
 	})
 }
 
@@ -111,9 +115,9 @@ func (s *Server) wanted(records []connectors.Record, streams []string) []connect
 }
 
 // receive reads the body, lets the connector authenticate and parse it (I13), and answers when what it holds is durable
-// (I2). route says whose the records are.
+// (I2). route says whose the records are, and whose what can't be understood is.
 func (s *Server) receive(w http.ResponseWriter, r *http.Request, received time.Time, receiver connectors.Receiver,
-	route func(connectors.Received) ([]part, *refusal)) *refusal {
+	route func(connectors.Received) ([]part, []unusable, *refusal)) *refusal {
 	body := getBuffer()
 	if refused := readBody(r, body, s.limits.BodyBytes); refused != nil {
 		putBuffer(body)
@@ -126,10 +130,15 @@ func (s *Server) receive(w http.ResponseWriter, r *http.Request, received time.T
 	var refused *refusal
 	if err != nil {
 		refused = refuseReceive(err)
-	} else if refused = check(got.Records); refused == nil {
+	} else if refused = check(got); refused == nil {
 		var parts []part
-		if parts, refused = route(got); refused == nil {
+		var bad []unusable
+		if parts, bad, refused = route(got); refused == nil {
 			refused = s.keep(r.Context(), received, parts)
+		}
+		// After the records: these must not wait for a quarantine that is out of order, and are recognised when they come again.
+		if refused == nil {
+			refused = s.putAside(r.Context(), bad)
 		}
 	}
 	if refused == nil {
@@ -142,10 +151,13 @@ func (s *Server) receive(w http.ResponseWriter, r *http.Request, received time.T
 	return refused
 }
 
-// check refuses records that no destination could key by.
-func check(records []connectors.Record) *refusal {
-	for i := range records {
-		r := &records[i]
+// check refuses records that no destination could key by, and a request of which too much can't be understood.
+func check(got connectors.Received) *refusal {
+	if len(got.Unusable) > maxUnusable {
+		return refuseInvalid.because(errUnusable)
+	}
+	for i := range got.Records {
+		r := &got.Records[i]
 		switch {
 		case !isName(r.ID) || r.ID == "" || !isName(r.Key):
 			return refuseInvalid.because(errors.New("a record's ID or key is empty, too long or not plain text"))

@@ -3,8 +3,10 @@ package receiver
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -110,32 +112,82 @@ func TestAHundredEventsOfManyPortals(t *testing.T) {
 	}
 }
 
-// One event among 100 that can't be understood refuses them all, and none is kept: HubSpot knows one answer to a request, and sends again what was refused. A 200
-// would lose that event in silence (I4), and what was kept of the others would come twice.
-func TestAMalformedEventRefusesTheWholeDelivery(t *testing.T) {
+// One event among 100 that can't be understood keeps none of the others back: they are received, and it goes to quarantine, as it came and with the reason, where its
+// account's installation has it, or the operator where it names no account (I4). HubSpot knows one answer to a request, and would give up all of them in the end.
+func TestAMalformedEventGoesToQuarantine(t *testing.T) {
 	t.Parallel()
-	for name, malformed := range map[string]string{
-		"no object":      `"object.creation"`,
-		"no portal":      strings.Replace(hubspotEvents(1)[0], `"portalId":62515,`, "", 1),
-		"no time":        strings.Replace(hubspotEvents(1)[0], `"occurredAt":1772366370250`, `"occurredAt":"yesterday"`, 1),
-		"no object type": strings.Replace(hubspotEvents(1)[0], `"objectTypeId":"0-123",`, "", 1),
-		"cut off":        `{"eventId":100,"subscriptionId":`,
+	for name, c := range map[string]struct{ event, installation, epoch, reason string }{
+		"no object":      {`"object.creation"`, "/apps/hubspot/default", "app-hubspot", "an event is not a JSON object"},
+		"no portal":      {without(`"portalId":62515,`), "/apps/hubspot/default", "app-hubspot", "an event has no usable portalId"},
+		"no time":        {without(`"occurredAt":1772366370250,`), "crm/62515", "epoch-62515", "an event has no usable occurredAt"},
+		"no object type": {without(`"objectTypeId":"0-123",`), "crm/62515", "epoch-62515", "an event has no usable objectTypeId"},
 	} {
-		for _, at := range []int{0, 57, 99} {
+		for _, at := range []int{0, 57, 98} {
 			t.Run(fmt.Sprint(name, " at ", at), func(t *testing.T) {
 				t.Parallel()
 				f := startHubspot(t)
-				events := hubspotEvents(100)
-				good := events[at]
-				events[at] = malformed
-				f.want("a malformed event", f.deliver(events, hubspottest.ClientSecret), 400)
-				if kept := f.kept(); len(kept) != 0 {
-					t.Errorf("something was kept of a delivery that was refused: %v", kept)
+				events := hubspotEvents(98)
+				sent := slices.Insert(slices.Clone(events), at, c.event)
+				for range 2 { // it comes again when the answer is lost
+					f.want("a malformed event", f.deliver(sent, hubspottest.ClientSecret), 200)
 				}
-				events[at] = good
-				f.want("the same when it is right", f.deliver(events, hubspottest.ClientSecret), 200)
-				f.wantEvents(events)
+				f.wantEvents(slices.Concat(events, events))
+				f.catalog.set(func(d *directory) {
+					if len(d.quarantined) != 1 {
+						t.Fatalf("quarantine has %+v, want one event", d.quarantined)
+					}
+					q := d.quarantined[0]
+					if q.Installation != c.installation || q.Epoch != c.epoch || q.Reason != c.reason || q.Kind != connectors.Invalid || q.Bytes != int64(len(c.event)) {
+						t.Errorf("quarantined %+v", q)
+					}
+					kept, err := f.store.Load(t.Context(), q.Segment)
+					if err != nil {
+						t.Fatal(err)
+					}
+					for _, r := range kept.Slice(q.Index, q.Index+1) {
+						if string(r.Data) != c.event || r.ID != q.RecordID {
+							t.Errorf("kept %s as %s", r.Data, r.ID)
+						}
+					}
+				})
+				f.wantMetric("tributary_receiver_unusable_records_total 2")
 			})
 		}
 	}
+}
+
+// without is an event without a field.
+func without(field string) string { return strings.Replace(hubspotEvents(1)[0], field, "", 1) }
+
+// Where quarantine is out of order the good events are kept all the same, and the request is to come again.
+func TestQuarantineOutOfOrder(t *testing.T) {
+	t.Parallel()
+	f := startHubspot(t)
+	events := hubspotEvents(14)
+	f.want("all are understood", f.deliver(events, hubspottest.ClientSecret), 200) // from now on the installations are known
+	bad := fmt.Sprint(`{"portalId":`, firstPortal, `}`)
+	f.catalog.set(func(d *directory) { d.quarantineDown = errors.New("no quarantine") })
+	f.wantRetry("one is not", f.deliver(append(slices.Clone(events), bad), hubspottest.ClientSecret), 503)
+	f.wantEvents(slices.Concat(events, events))
+	f.catalog.set(func(d *directory) { d.quarantineDown = nil })
+	f.want("again", f.deliver([]string{bad}, hubspottest.ClientSecret), 200)
+}
+
+// What is no list of events at all is refused, and so is one of which a thousand can't be understood; what is of an account that nobody has is acknowledged.
+func TestWhatIsNoDeliveryIsRefused(t *testing.T) {
+	t.Parallel()
+	f := startHubspot(t)
+	f.want("cut off", f.deliver([]string{hubspotEvents(1)[0], `{"eventId":100,"subscriptionId":`}, hubspottest.ClientSecret), 400)
+	f.want("1,001 of nothing", f.deliver(slices.Repeat([]string{"null"}, maxUnusable+1), hubspottest.ClientSecret), 400)
+	f.want("a portal that nobody has", f.deliver([]string{`{"portalId":1}`}, hubspottest.ClientSecret), 200)
+	if kept := f.kept(); len(kept) != 0 {
+		t.Errorf("something was kept of what was refused: %v", kept)
+	}
+	f.catalog.set(func(d *directory) {
+		if len(d.quarantined) != 0 {
+			t.Errorf("quarantine has %+v", d.quarantined)
+		}
+	})
+	f.wantMetric("tributary_receiver_unrouted_records_total 1")
+	f.want("1,000 of nothing", f.deliver(slices.Repeat([]string{"null"}, maxUnusable), hubspottest.ClientSecret), 200)
 }

@@ -14,9 +14,9 @@ import (
 type Metrics struct {
 	registry *prometheus.Registry
 
-	accepted, records, receivedBytes, unrequested, unrouted prometheus.Counter
-	refused                                                 *prometheus.CounterVec
-	took                                                    *prometheus.HistogramVec
+	accepted, records, receivedBytes, unrequested, unrouted, unusable prometheus.Counter
+	refused                                                           *prometheus.CounterVec
+	took                                                              *prometheus.HistogramVec
 
 	signals                         *prometheus.CounterVec
 	forwarded, quarantined, sealed  prometheus.Counter
@@ -48,6 +48,7 @@ func NewMetrics() *Metrics {
 		receivedBytes: counter("receiver_bytes_total", "Bytes of the bodies of accepted requests."),
 		unrequested:   counter("receiver_unrequested_records_total", "Records of streams that the integration does not ask for."),
 		unrouted:      counter("receiver_unrouted_records_total", "Records of accounts that no installation has."),
+		unusable:      counter("receiver_unusable_records_total", "Parts of webhooks that can't be understood, put into quarantine."),
 		refused: f.NewCounterVec(prometheus.CounterOpts{Name: "tributary_receiver_refused_requests_total",
 			Help: "Webhook requests refused, by reason."}, []string{"reason"}),
 		took: f.NewHistogramVec(prometheus.HistogramOpts{Name: "tributary_receiver_request_seconds",

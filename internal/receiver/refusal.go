@@ -20,24 +20,25 @@ type refusal struct {
 }
 
 var (
-	refuseUnknown   = &refusal{status: http.StatusNotFound, reason: "unknown", text: "no such webhook URL"}
-	refuseEnded     = &refusal{status: http.StatusGone, reason: "ended", text: "this installation has ended: stop sending"}
-	refuseInactive  = &refusal{status: http.StatusServiceUnavailable, reason: "inactive", text: "this integration is deactivated", retry: 5 * time.Minute}
-	refusePressure  = &refusal{status: http.StatusTooManyRequests, reason: "pressure", text: "too much is waiting for delivery", retry: 30 * time.Second}
-	refuseRate      = &refusal{status: http.StatusTooManyRequests, reason: "rate", text: "too many requests", retry: time.Second}
-	refuseBusy      = &refusal{status: http.StatusServiceUnavailable, reason: "busy", text: "too many requests at once", retry: time.Second}
-	refuseMethod    = &refusal{status: http.StatusMethodNotAllowed, reason: "method", text: "send webhooks by POST"}
-	refuseTooLarge  = &refusal{status: http.StatusRequestEntityTooLarge, reason: "body", text: "the body is too large", hangUp: true}
-	refuseSlow      = &refusal{status: http.StatusRequestTimeout, reason: "slow", text: "the request took too long", hangUp: true}
-	refuseBroken    = &refusal{status: http.StatusBadRequest, reason: "broken", text: "the body could not be read", hangUp: true}
-	refusePanic     = &refusal{status: http.StatusInternalServerError, reason: "panic", text: "the webhook could not be processed"}
-	refuseFull      = &refusal{status: http.StatusServiceUnavailable, reason: "journal_full", text: "no room at the moment", retry: 10 * time.Second}
-	refuseDirectory = &refusal{status: http.StatusServiceUnavailable, reason: "catalog", text: "temporarily unavailable", retry: 5 * time.Second}
-	refuseOpen      = &refusal{status: http.StatusServiceUnavailable, reason: "open", text: "temporarily unavailable", retry: 10 * time.Second}
-	refuseJournal   = &refusal{status: http.StatusServiceUnavailable, reason: "journal", text: "temporarily unavailable", retry: 5 * time.Second}
-	refuseSignature = &refusal{status: http.StatusUnauthorized, reason: "signature", text: "the signature was not accepted"}
-	refuseInvalid   = &refusal{status: http.StatusBadRequest, reason: "invalid", text: "the webhook was not understood"}
-	refuseConnector = &refusal{status: http.StatusInternalServerError, reason: "connector", text: "the webhook could not be processed"}
+	refuseUnknown    = &refusal{status: http.StatusNotFound, reason: "unknown", text: "no such webhook URL"}
+	refuseEnded      = &refusal{status: http.StatusGone, reason: "ended", text: "this installation has ended: stop sending"}
+	refuseInactive   = &refusal{status: http.StatusServiceUnavailable, reason: "inactive", text: "this integration is deactivated", retry: 5 * time.Minute}
+	refusePressure   = &refusal{status: http.StatusTooManyRequests, reason: "pressure", text: "too much is waiting for delivery", retry: 30 * time.Second}
+	refuseRate       = &refusal{status: http.StatusTooManyRequests, reason: "rate", text: "too many requests", retry: time.Second}
+	refuseBusy       = &refusal{status: http.StatusServiceUnavailable, reason: "busy", text: "too many requests at once", retry: time.Second}
+	refuseMethod     = &refusal{status: http.StatusMethodNotAllowed, reason: "method", text: "send webhooks by POST"}
+	refuseTooLarge   = &refusal{status: http.StatusRequestEntityTooLarge, reason: "body", text: "the body is too large", hangUp: true}
+	refuseSlow       = &refusal{status: http.StatusRequestTimeout, reason: "slow", text: "the request took too long", hangUp: true}
+	refuseBroken     = &refusal{status: http.StatusBadRequest, reason: "broken", text: "the body could not be read", hangUp: true}
+	refusePanic      = &refusal{status: http.StatusInternalServerError, reason: "panic", text: "the webhook could not be processed"}
+	refuseFull       = &refusal{status: http.StatusServiceUnavailable, reason: "journal_full", text: "no room at the moment", retry: 10 * time.Second}
+	refuseDirectory  = &refusal{status: http.StatusServiceUnavailable, reason: "catalog", text: "temporarily unavailable", retry: 5 * time.Second}
+	refuseOpen       = &refusal{status: http.StatusServiceUnavailable, reason: "open", text: "temporarily unavailable", retry: 10 * time.Second}
+	refuseJournal    = &refusal{status: http.StatusServiceUnavailable, reason: "journal", text: "temporarily unavailable", retry: 5 * time.Second}
+	refuseQuarantine = &refusal{status: http.StatusServiceUnavailable, reason: "quarantine", text: "temporarily unavailable", retry: 5 * time.Second}
+	refuseSignature  = &refusal{status: http.StatusUnauthorized, reason: "signature", text: "the signature was not accepted"}
+	refuseInvalid    = &refusal{status: http.StatusBadRequest, reason: "invalid", text: "the webhook was not understood"}
+	refuseConnector  = &refusal{status: http.StatusInternalServerError, reason: "connector", text: "the webhook could not be processed"}
 )
 
 // because is r with what caused it.

@@ -33,6 +33,7 @@ type Directory interface {
 	Integration(ctx context.Context, name string, revision int) (catalog.Integration, error)
 	InstallationByToken(ctx context.Context, hash [32]byte) (catalog.Installation, error)
 	InstallationsByAccount(ctx context.Context, connector, account string) ([]catalog.Installation, error)
+	Quarantine
 }
 
 // Opener opens connectors with their settings and credentials. The server calls it again every Limits.CacheTime, so that
@@ -52,8 +53,10 @@ type Config struct {
 	// PublicURL is how senders reach Public, such as https://hooks.example.com; signatures may cover it.
 	PublicURL string
 	Journal   Intake
-	Catalog   Directory
-	Opener    Opener
+	// Store keeps what can't be understood of a webhook.
+	Store   Store
+	Catalog Directory
+	Opener  Opener
 	// Keys gives the public keys of Data Stream as a JSON document; nil = there are none to serve.
 	Keys func(context.Context) ([]byte, error)
 	// Temporal reports whether Temporal is reachable.
@@ -92,8 +95,8 @@ func NewServer(cfg Config) (*Server, error) {
 	switch {
 	case cfg.Public == nil || cfg.Ops == nil:
 		return nil, errors.New("receiver: both listeners are needed")
-	case cfg.Journal == nil || cfg.Catalog == nil || cfg.Opener == nil || cfg.Temporal == nil || cfg.Metrics == nil:
-		return nil, errors.New("receiver: journal, catalog, opener, Temporal and metrics are needed")
+	case cfg.Journal == nil || cfg.Store == nil || cfg.Catalog == nil || cfg.Opener == nil || cfg.Temporal == nil || cfg.Metrics == nil:
+		return nil, errors.New("receiver: journal, store, catalog, opener, Temporal and metrics are needed")
 	}
 	cfg.PublicURL = strings.TrimSuffix(cfg.PublicURL, "/")
 	if cfg.Log == nil {

@@ -32,7 +32,7 @@ func (s *Server) signed(r *http.Request, header, known string) *failure {
 		return deny("The OAuth version is not supported.")
 	case len(got["oauth_consumer_key"]) == 0 || got["oauth_consumer_key"] != ConsumerKey:
 		return deny(noConsumer)
-	case err != nil || time.Unix(at, 0).After(s.now.Add(time.Minute)):
+	case err != nil || time.Unix(at, 0).After(s.Now().Add(time.Minute)):
 		return deny(badTime)
 	case got["oauth_nonce"] == "" || s.nonces[nonce]:
 		return deny(usedNonce)

@@ -33,6 +33,7 @@ import (
 	"testing"
 	"time"
 
+	"tributary/connectors/connectortest/clock"
 	"tributary/connectors/connectortest/documented"
 )
 
@@ -77,10 +78,10 @@ type Server struct {
 	// AllCategories says that categories come as in versions up to 2.3.2: all that meet the search, in any order.
 	AllCategories bool
 
+	*clock.Clock
 	http *httptest.Server
 
 	mu          sync.Mutex
-	now         time.Time
 	rows        map[string][]row
 	at          map[string]int // where an object is in its rows, by stream and key
 	token       string         // the access token
@@ -124,7 +125,8 @@ func New(t testing.TB, returned *documented.Errors) *Server {
 // Start starts a shop in which it is noon of 1 March 2026, UTC. Who calls it closes it.
 func Start() *Server {
 	s := &Server{
-		Bearer: true, token: AccessToken, now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC), rows: map[string][]row{}, at: map[string]int{},
+		Clock:  clock.New(),
+		Bearer: true, token: AccessToken, rows: map[string][]row{}, at: map[string]int{},
 		denied: map[string]bool{}, nonces: map[string]bool{},
 	}
 	s.http = httptest.NewServer(s)
@@ -134,27 +136,6 @@ func Start() *Server {
 
 // Close ends it.
 func (s *Server) Close() { s.http.Close() }
-
-// Now is the shop's clock.
-func (s *Server) Now() time.Time {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.now
-}
-
-// Advance moves the clock on.
-func (s *Server) Advance(d time.Duration) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.now = s.now.Add(d)
-}
-
-// Set moves the clock to a time.
-func (s *Server) Set(at time.Time) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.now = at
-}
 
 // Deny takes a resource from the integration.
 func (s *Server) Deny(resource string) {

@@ -52,7 +52,7 @@ func (s *Server) token(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	token := "canary-access-" + rand.Text()
-	s.tokens[token] = s.now.Add(tokenLife)
+	s.tokens[token] = s.Now().Add(tokenLife)
 	s.exchange++
 	_ = json.NewEncoder(w).Encode(map[string]string{"access_token": token, "expires_in": "3600", "token_type": "bearer"})
 }
@@ -94,7 +94,7 @@ func (s *Server) assertion(jwt string) string {
 	default:
 		return "invalid_grant"
 	}
-	now := s.now.Unix()
+	now := s.Now().Unix()
 	switch {
 	case header.Typ != "JWT", claims.Iss != ClientID:
 		return "invalid_client"
@@ -127,7 +127,7 @@ func (s *Server) signed(r *http.Request, header string) bool {
 		got[m[1]] = value
 	}
 	at, err := strconv.ParseInt(got["oauth_timestamp"], 10, 64)
-	skew := s.now.Sub(time.Unix(at, 0)).Abs()
+	skew := s.Now().Sub(time.Unix(at, 0)).Abs()
 	if err != nil || skew > 5*time.Minute || got["realm"] != Account || got["oauth_consumer_key"] != ConsumerKey || got["oauth_token"] != TokenID ||
 		got["oauth_signature_method"] != "HMAC-SHA256" || got["oauth_version"] != "1.0" || len(got["oauth_nonce"]) < 6 || len(got["oauth_nonce"]) > 64 {
 		return false

@@ -25,6 +25,7 @@ import (
 
 	_ "modernc.org/sqlite" // the engine
 
+	"tributary/connectors/connectortest/clock"
 	"tributary/connectors/connectortest/documented"
 )
 
@@ -51,11 +52,11 @@ type Server struct {
 	// Zone is the time zone of the user whose credentials are used.
 	Zone *time.Location
 
+	*clock.Clock
 	http *httptest.Server
 
 	mu       sync.Mutex
 	db       *sql.DB
-	now      time.Time
 	keys     map[string]crypto.PublicKey // of certificates, by ID
 	tokens   map[string]time.Time        // access tokens and when they expire
 	nonces   map[string]bool
@@ -89,7 +90,8 @@ func Start() (*Server, error) {
 		return nil, err
 	}
 	s := &Server{
-		Concurrent: 5, Zone: zone, now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC), keys: map[string]crypto.PublicKey{},
+		Clock:      clock.New(),
+		Concurrent: 5, Zone: zone, keys: map[string]crypto.PublicKey{},
 		tokens: map[string]time.Time{}, nonces: map[string]bool{}, hidden: map[string]bool{},
 	}
 	if s.db, err = sql.Open("sqlite", ":memory:"); err != nil {
@@ -111,27 +113,6 @@ func (s *Server) Close() {
 	s.db.Close()
 }
 
-// Now is the account's clock.
-func (s *Server) Now() time.Time {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.now
-}
-
-// Advance moves the clock on.
-func (s *Server) Advance(d time.Duration) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.now = s.now.Add(d)
-}
-
-// Set moves the clock to a time.
-func (s *Server) Set(at time.Time) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.now = at
-}
-
 // Upload stores the public part of a certificate under its ID.
 func (s *Server) Upload(id string, key crypto.PublicKey) {
 	s.mu.Lock()
@@ -144,7 +125,7 @@ func (s *Server) Login() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	token := "canary-access-" + rand.Text()
-	s.tokens[token] = s.now.Add(tokenLife)
+	s.tokens[token] = s.Now().Add(tokenLife)
 	return token
 }
 
@@ -225,7 +206,7 @@ func (s *Server) login(r *http.Request) *failure {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if bearer, ok := strings.CutPrefix(header, "Bearer "); ok {
-		if expires, known := s.tokens[bearer]; known && s.now.Before(expires) {
+		if expires, known := s.tokens[bearer]; known && s.Now().Before(expires) {
 			return nil
 		}
 	} else if s.signed(r, header) {

@@ -109,7 +109,7 @@ func (s *Server) run(query string, limit, offset int) (*answer, *failure) {
 		}
 	}
 	s.queries = append(s.queries, query)
-	if _, err := s.db.Exec("UPDATE dual SET now = ?", s.wall(s.now)); err != nil {
+	if _, err := s.db.Exec("UPDATE dual SET now = ?", s.wall(s.Now())); err != nil {
 		return nil, explain(err)
 	}
 	rows, err := s.db.Query(statement)
