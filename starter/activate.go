@@ -142,7 +142,7 @@ func (o activation) write(w io.Writer) {
 	if o.Active {
 		verb, word = "resumed", "active"
 	}
-	fmt.Fprintf(w, "%s is %s. %d installations %s, %d left as they were.\n", o.Integration, word, o.Changed, verb, o.Unchanged)
+	fmt.Fprintf(w, "%s is %s. %d %s %s, %d left as they were.\n", o.Integration, word, o.Changed, plural(o.Changed, "installation"), verb, o.Unchanged)
 	for id, why := range o.Failed {
 		fmt.Fprintf(w, "  %s could not be %s: %s\n", id, verb, why)
 	}

@@ -31,7 +31,10 @@ users use the operator's. Some connectors need the credentials of the app that y
 stores them once, under the name of the connections that belong to the app. Everything is encrypted with the key file and never shown again.`
 
 func (a *app) connection() *cobra.Command {
-	c := &cobra.Command{Use: "connection", Short: "Store, check and delete credentials", Long: connectionHelp}
+	c := &cobra.Command{Use: "connection", Short: "Store, check and delete credentials", Long: connectionHelp,
+		Example: `  starter connection set shopify --user ada --file shop.json
+  starter connection check shopify --user ada
+  starter connection list`}
 	c.AddCommand(a.connectionSet(), a.connectionList(), a.connectionCheck(), a.connectionDelete())
 	return c
 }

@@ -15,7 +15,8 @@ import (
 
 func (a *app) connectors() *cobra.Command {
 	c := &cobra.Command{Use: "connectors", Short: "What sources and destinations there are",
-		Long: "A connector is the code for one app or one destination. These are the ones of this build."}
+		Long:    "A connector is the code for one app or one destination. These are the ones of this build.",
+		Example: "  starter connectors list\n  starter connectors describe shopify"}
 	c.AddCommand(&cobra.Command{
 		Use: "list", Short: "List connectors", Args: cobra.NoArgs, Example: "  starter connectors list",
 		RunE: func(*cobra.Command, []string) error { return a.runConnectorsList() },

@@ -46,6 +46,17 @@ func TestValidate(t *testing.T) {
 	}
 	s.in = badFile
 	s.want(exitUsage, words("-:1:"), "validate", "-")
+
+	// One that can't be read keeps nothing from the others.
+	missing := filepath.Join(t.TempDir(), "missing.yaml")
+	s.want(exitNotFound, words(missing+": no such file", "ok, integration customers"), "validate", missing, good)
+	r = s.want(exitUsage, nil, "validate", missing, bad, missing, "-o", "json")
+	if err := json.Unmarshal([]byte(r.out), &results); err != nil {
+		t.Fatal(err)
+	}
+	if len(results) != 3 || results[0].OK || len(results[0].Problems) != 1 || len(results[1].Problems) < 4 {
+		t.Errorf("got %+v", results)
+	}
 }
 
 // Every file under examples/ is one that this build installs, and every destination of this build is in one.

@@ -52,6 +52,9 @@ func (a *app) runDev(ctx context.Context, o engine.DevOptions) error {
 	if err != nil {
 		return err
 	}
+	if at, err := engine.FindDev(ctx, cfg.Dir); err == nil {
+		return fail(exitExists, "starter dev runs in %s already, with Temporal at %s: stop it with Ctrl-C where it was started, or give another directory with --dir", cfg.Dir, at.Temporal)
+	}
 	reg, files, err := a.registry()
 	if err != nil {
 		return err

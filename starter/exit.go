@@ -42,7 +42,8 @@ const exitHelp = `Every command ends with one of these:
     7  the data that arrived is not the data that was sent (demo)
   130  interrupted
 
-With -o json an error is {"error": {"code": N, "message": "..."}} on stderr.`
+With -o json an error is {"error": {"code": N, "message": "..."}} on stderr. Where a file has problems, the error of ` + "`install`" + ` lists
+them under "problems", as ` + "`validate`" + ` does in its result on stdout.`
 
 func exitCodes() *cobra.Command {
 	return &cobra.Command{Use: "exit-codes", Short: "What the exit statuses mean", Long: exitHelp}

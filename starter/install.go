@@ -23,7 +23,7 @@ const installHelp = `install installs an integration for a user: it checks the f
 the installation's workflow, and returns when connections are checked and, for realtime, the app's webhooks are
 registered.
 
-The argument is a file, or the name of an integration that is stored already. An installation's ID is
+The argument is a file, - for stdin, or the name of an integration that is stored already. An installation's ID is
 INTEGRATION/USER, with a NAME added for a second one of the same integration and user.
 
 Installing what is installed already changes nothing and ends with status 4. With --reconfigure the installation
@@ -44,7 +44,8 @@ func (a *app) install() *cobra.Command {
 		Long:  installHelp,
 		Example: `  starter install examples/customers.yaml --user ada
   starter install customers --user ada --name eu      # a second one: customers/ada/eu
-  starter install examples/customers.yaml --user ada --reconfigure`,
+  starter install examples/customers.yaml --user ada --reconfigure
+  cat customers.yaml | starter install - --user ada   # into a container: docker compose exec -T worker starter install ...`,
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: a.completeIntegrations,
 		RunE:              func(c *cobra.Command, args []string) error { return a.runInstall(c.Context(), args[0], f) },
@@ -99,8 +100,17 @@ func (a *app) runInstall(ctx context.Context, what string, f installFlags) error
 	if errors.Is(err, catalog.ErrExists) {
 		return s.alreadyInstalled(ctx, id, what, revision, err)
 	}
-	if err != nil {
-		return fmt.Errorf("install %s: %w", id, err)
+	switch {
+	case errors.Is(err, catalog.ErrInactive):
+		return fail(exitRefused, "%s is deactivated and takes no new installations; `starter activate %s` lets it go on for all", name, name)
+	case err != nil && in.RunID != "" && ctx.Err() != nil:
+		code, why := exitInterrupted, "interrupted"
+		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+			code, why = exitUnreachable, fmt.Sprintf("not installed after %s: %s", f.timeout, last)
+		}
+		return fail(code, "%s; %s was started and goes on where a worker runs: `starter status %s` shows how far it is, `starter uninstall %s` ends it", why, id, id, id)
+	case err != nil:
+		return fmt.Errorf("install %s: %w\nNothing is installed: put that right and install again", id, err)
 	}
 	out := installed{Installed: in, Integration: name, Revision: revision, UI: s.uiURL(in.ID, in.RunID)}
 	return a.print(out, func(w io.Writer) {
@@ -124,13 +134,13 @@ func (s *session) save(ctx context.Context, what string) (name string, revision 
 		}
 		return what, found.Revision, err
 	}
-	src, err := os.ReadFile(what)
+	src, err := s.app.readFile(what, integration.MaxFileBytes+1)
 	if err != nil {
 		return "", 0, err
 	}
 	spec, err := integration.Parse(what, src, s.Registry)
 	if err != nil {
-		return "", 0, usage("%s\nnothing was installed", err)
+		return "", 0, usage("%w\nnothing was installed", err)
 	}
 	revision, err = s.Save(ctx, spec)
 	return spec.Name, revision, err
@@ -138,7 +148,7 @@ func (s *session) save(ctx context.Context, what string) (name string, revision 
 
 // isFile tells a path from the name of an integration.
 func isFile(what string) bool {
-	if strings.ContainsRune(what, os.PathSeparator) {
+	if what == "-" || strings.ContainsRune(what, os.PathSeparator) {
 		return true
 	}
 	switch filepath.Ext(what) {

@@ -18,6 +18,7 @@ func (a *app) key() *cobra.Command {
 		Short: "Make and rotate the key file that encrypts connections",
 		Long: `The key file encrypts connections and the tokens of webhook URLs. Whoever has it and the catalog can read them; without it they are
 lost. Every worker, receiver and starter of a catalog uses the same file (TRIBUTARY_KEY_FILE). starter dev makes its own.`,
+		Example: "  starter key new /etc/tributary/key.json\n  starter key rotate /etc/tributary/key.json",
 	}
 	for _, sub := range []struct {
 		use, short, long, done string

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"time"
@@ -90,6 +91,9 @@ func (s *session) await(ctx context.Context, id, operation string, timeout time.
 		}
 		select {
 		case <-ctx.Done():
+			if errors.Is(ctx.Err(), context.Canceled) {
+				return workflows.Operation{}, fail(exitInterrupted, "interrupted; operation %s of %s goes on by itself; `starter status %s` shows it", operation, id, id)
+			}
 			return workflows.Operation{}, fail(exitFailed, "operation %s of %s is not done after %s and goes on by itself; `starter status %s` shows it", operation, id, timeout, id)
 		case <-t.C:
 		}

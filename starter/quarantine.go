@@ -21,7 +21,10 @@ const quarantineHelp = `A record that a destination will never accept, or that c
 stays there until it is redelivered or discarded. What can't be understood of a webhook goes there too, for no lane: it can be shown and discarded.`
 
 func (a *app) quarantine() *cobra.Command {
-	c := &cobra.Command{Use: "quarantine", Short: "Records that a destination did not accept", Long: quarantineHelp}
+	c := &cobra.Command{Use: "quarantine", Short: "Records that a destination did not accept", Long: quarantineHelp,
+		Example: `  starter quarantine list customers/ada
+  starter quarantine show 17
+  starter quarantine redeliver customers/ada --lane endpoint --all`}
 	c.AddCommand(a.quarantineList(), a.quarantineShow(), a.quarantineRedeliver(), a.quarantineDiscard())
 	return c
 }

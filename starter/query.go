@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"path/filepath"
 	"strings"
 
@@ -66,6 +67,9 @@ func (a *app) runQuery(ctx context.Context, sql, file string, limit int) error {
 	}
 	q := engine.QueryRequest{Path: file, SQL: sql, Limit: limit + 1}
 	rows, err := a.readRows(ctx, dir, q)
+	if _, gone := os.Stat(file); err != nil && errors.Is(gone, os.ErrNotExist) {
+		return fail(exitNotFound, "there is no warehouse %s: a duckdb destination makes it with its first batch; another file is given with --file", file)
+	}
 	if err != nil {
 		return err
 	}

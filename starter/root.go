@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"tributary/connectors"
+	"tributary/internal/integration"
 	"tributary/internal/terminal"
 )
 
@@ -55,7 +56,11 @@ func (a *app) report(err error) {
 		return
 	}
 	if a.json() {
-		writeJSON(a.err, map[string]any{"error": map[string]any{"code": codeOf(err), "message": err.Error()}})
+		out := map[string]any{"code": codeOf(err), "message": err.Error()}
+		if problems := integration.Problems(nil); errors.As(err, &problems) {
+			out["problems"] = problems
+		}
+		writeJSON(a.err, map[string]any{"error": out})
 		return
 	}
 	fmt.Fprintln(a.err, "error:", err)
@@ -126,11 +131,12 @@ func strict(c *cobra.Command) {
 	if check := c.Args; check != nil {
 		c.Args = func(c *cobra.Command, args []string) error {
 			if err := check(c, args); err != nil {
-				return usage("%v; see `%s --help`", err, c.CommandPath())
+				return usage("%v; want `%s`; see `%s --help`", err, strings.TrimSuffix(c.UseLine(), " [flags]"), c.CommandPath())
 			}
 			return nil
 		}
 	}
+	c.SuggestionsMinimumDistance = 2 // letters that a mistyped command may be off
 	if c.HasSubCommands() && c.RunE == nil {
 		c.RunE = func(c *cobra.Command, args []string) error {
 			if len(args) == 0 {

@@ -10,18 +10,59 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"go.temporal.io/api/enums/v1"
+	sdkpb "go.temporal.io/api/sdk/v1"
+	"go.temporal.io/sdk/converter"
+
 	"tributary/internal/demo"
 	"tributary/internal/engine"
+	"tributary/internal/integration"
 	"tributary/internal/sandbox"
 )
+
+// page reads what the Temporal UI shows of a workflow: its current details, with a description of each Update, and the summary of its latest timer.
+func page(t *testing.T, at engine.Addresses, id string) (details string, updates map[string]string, timer string) {
+	t.Helper()
+	c, err := at.Dial(t.Context(), slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	v, err := c.QueryWorkflow(t.Context(), id, "", "__temporal_workflow_metadata")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var meta sdkpb.WorkflowMetadata
+	if err := v.Get(&meta); err != nil {
+		t.Fatal(err)
+	}
+	updates = map[string]string{}
+	for _, u := range meta.Definition.UpdateDefinitions {
+		updates[u.Name] = u.Description
+	}
+	for events := c.GetWorkflowHistory(t.Context(), id, "", false, enums.HISTORY_EVENT_FILTER_TYPE_ALL_EVENT); events.HasNext(); {
+		e, err := events.Next()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if e.EventType == enums.EVENT_TYPE_TIMER_STARTED {
+			if err := converter.GetDefaultDataConverter().FromPayload(e.GetUserMetadata().GetSummary(), &timer); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	return meta.CurrentDetails, updates, timer
+}
 
 // stack runs `starter dev` in a directory of its own and returns a shell whose commands find it.
 func stack(t *testing.T) (*shell, engine.Addresses) {
@@ -90,7 +131,8 @@ func push(t *testing.T, url, id, body string) int {
 // A realtime integration is installed and steered as a developer does it, on a stack that runs, and every command shows what it did.
 func TestRealtimeByCommands(t *testing.T) {
 	t.Parallel()
-	s, _ := stack(t)
+	s, at := stack(t)
+	s.want(exitExists, words("runs in", at.Temporal), "dev")
 	var picky atomic.Bool
 	picky.Store(true)
 	endpoint := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -108,7 +150,7 @@ destinations:
 `, endpoint.URL))
 
 	s.want(exitOK, words("pushes"), "validate", file)
-	r := s.want(exitFailed, words("starter connection set", "ada"), "install", file, "--user", "ada")
+	r := s.want(exitFailed, words("starter connection set", "ada", "install again"), "install", file, "--user", "ada")
 	if strings.Contains(r.err, "left in the app") {
 		t.Errorf("no webhook was asked for yet: %s", r.err)
 	}
@@ -122,6 +164,7 @@ destinations:
 		t.Fatalf("got %+v", in)
 	}
 	s.want(exitExists, words("installed already", "status pushes/ada"), "install", file, "--user", "ada")
+	s.want(exitNotFound, words("makes it with its first batch"), "query", "SELECT 1")
 
 	settled := func(delivered int64) func(fullStatus) bool {
 		return func(st fullStatus) bool { return st.Lag == 0 && st.Delivered+st.Held["company"] == delivered }
@@ -151,6 +194,13 @@ destinations:
 	picky.Store(false)
 	s.want(exitOK, nil, "quarantine", "redeliver", "pushes/ada", id, "--lane", "company", "--wait")
 	st := eventually(s, settled(4), "status", "pushes/ada")
+	details, updates, timer := page(t, at, "pushes/ada")
+	if !strings.Contains(details, "Revision 1, realtime of push. Received 2 records.") || timer == "" || timer == "next due" {
+		t.Errorf("the page shows %q, and of the timer %q", details, timer)
+	}
+	if d := updates["flush"]; len(updates) != 8 || d == "" || d == "flush" {
+		t.Errorf("the page shows the Updates %v", updates)
+	}
 	if len(st.Held) > 0 || st.Quarantined != 1 {
 		t.Errorf("after the redelivery: holds %v, %d went to quarantine", st.Held, st.Quarantined)
 	}
@@ -175,16 +225,19 @@ destinations:
 	s.want(exitOK, nil, "quarantine", "discard", "pushes/ada", "--all", "--yes")
 	s.want(exitOK, words("Nothing is in quarantine"), "quarantine", "list", "pushes/ada")
 
-	s.want(exitOK, words("inactive", "1 installations paused"), "deactivate", "pushes")
+	s.want(exitOK, words("inactive", "1 installation paused"), "deactivate", "pushes")
 	s.want(exitOK, words("integration deactivated"), "status", "pushes/ada")
-	s.want(exitRefused, words("activate"), "install", "pushes", "--user", "bob")
-	s.want(exitOK, words("1 installations resumed"), "activate", "pushes")
+	s.want(exitRefused, words("starter activate pushes"), "install", "pushes", "--user", "bob")
+	if code := push(t, url, "d3", `{"ref": "held"}`); code != http.StatusOK {
+		t.Errorf("status %d of what comes while it is deactivated", code)
+	}
+	s.want(exitOK, words("1 installation resumed"), "activate", "pushes")
 	s.want(exitOK, words("pushes/ada", "ok"), "list")
 
 	s.in = `{"ref": "odd", "at": "last"}`
 	s.want(exitOK, nil, "send", "pushes/ada", "--stream", "push", "-")
 	eventually(s, func(st fullStatus) bool { return st.Held["company"] == 1 }, "status", "pushes/ada")
-	s.want(exitOK, words("company: 3 delivered, 1 in quarantine", "warehouse: 5 delivered\n"), "uninstall", "pushes/ada")
+	s.want(exitOK, words("company: 4 delivered, 1 in quarantine", "warehouse: 6 delivered\n"), "uninstall", "pushes/ada")
 	// The receiver learns of the end when it looks the installation up again; what it takes until then goes to quarantine.
 	deadline := time.Now().Add(time.Minute)
 	for i := 0; push(t, url, fmt.Sprint("late", i), `{}`) != http.StatusGone; i++ {
@@ -196,6 +249,48 @@ destinations:
 	s.want(exitOK, words("Nothing is installed"), "list")
 	s.want(exitNotFound, words("pushes/ada"), "status", "pushes/ada")
 	s.want(exitOK, words("Deleted"), "connection", "delete", "webhook", "--user", "ada")
+}
+
+// An install that waits says for what, also to who asks meanwhile, and goes on when the command is interrupted.
+func TestInstallThatWaits(t *testing.T) {
+	t.Parallel()
+	s, _ := stack(t)
+	closed := httptest.NewServer(nil)
+	closed.Close()
+	s.in = `{"secret": "` + canary + `"}`
+	s.want(exitOK, nil, "connection", "set", "webhook", "--user", "ada")
+	file := s.file("pushes.yaml", fmt.Sprintf(`
+name: pushes
+source: {connector: webhook, trigger: realtime, settings: {preset: github}, streams: [push]}
+destinations: [{name: company, connector: datastream, hidden: true, settings: {url: %q}}]
+`, closed.URL))
+	s.in = badFile
+	refused := s.want(exitUsage, words("nothing was installed"), "install", "-", "--user", "ada", "-o", "json")
+	var e struct {
+		Error struct{ Problems integration.Problems }
+	}
+	if err := json.Unmarshal([]byte(refused.err), &e); err != nil || len(e.Error.Problems) < 4 || e.Error.Problems[0].Line != 1 {
+		t.Errorf("%v: %s", err, refused.err)
+	}
+	ctx, interrupt := context.WithCancel(t.Context())
+	defer interrupt()
+	ended := make(chan result, 1)
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.in = string(text)
+	go func() { ended <- s.runContext(ctx, "install", "-", "--user", "ada") }()
+	eventually(s, func(all []map[string]any) bool { return len(all) == 1 }, "list")
+	const problem = "destination company: connect: the host refuses connections"
+	eventually(s, func(st fullStatus) bool { return strings.Contains(st.Problem, problem) }, "status", "pushes/ada")
+	s.want(exitOK, words("degraded, being installed: "+problem), "status", "pushes/ada")
+	time.AfterFunc(time.Second, interrupt) // the command looks ten times a second
+	r := <-ended
+	if r.code != exitInterrupted || !strings.Contains(r.err, "tried again: "+problem) || !strings.Contains(r.err, "interrupted; pushes/ada was started and goes on") {
+		t.Errorf("status %d: %s", r.code, r.err)
+	}
+	s.want(exitOK, words("Ended pushes/ada", "before the install was complete"), "uninstall", "pushes/ada")
 }
 
 // A polling integration reads what is there, what comes and, told to, what was there.

@@ -136,6 +136,9 @@ func (a *app) watchStatus(ctx context.Context, s *session, inst catalog.Installa
 
 func writeStatus(w io.Writer, st fullStatus, width int) {
 	fmt.Fprintf(w, "%s  %s", st.Installation, st.Health)
+	if st.Phase == workflows.Installing {
+		fmt.Fprint(w, ", being installed")
+	}
 	if why := st.Problem; why != "" {
 		fmt.Fprintf(w, ": %s", why)
 	} else if st.PauseReason != "" {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 	"go.temporal.io/api/serviceerror"
+	"go.temporal.io/sdk/temporal"
 
 	"tributary/internal/catalog"
 	"tributary/internal/terminal"
@@ -90,9 +91,14 @@ func (a *app) runUninstall(ctx context.Context, id string, async bool, timeout t
 	go a.tellClosing(wctx, s, id, done)
 	err = s.client.GetWorkflow(wctx, id, "").Get(wctx, &out.Summary)
 	close(done)
+	var incomplete *temporal.ApplicationError
 	switch {
-	case wctx.Err() != nil && ctx.Err() == nil:
+	case ctx.Err() != nil:
+		return fail(exitInterrupted, "interrupted; %s goes on being uninstalled by itself; `starter status %s` shows how far it is", id, id)
+	case wctx.Err() != nil:
 		return fail(exitFailed, "%s is still being uninstalled after %s and goes on by itself; `starter status %s` shows how far it is", id, timeout, id)
+	case errors.As(err, &incomplete) && incomplete.Type() == workflows.InstallFailed:
+		return a.print(out, func(w io.Writer) { fmt.Fprintf(w, "Ended %s: %s.\n", id, incomplete.Message()) })
 	case err != nil:
 		return explain(id, err)
 	}

@@ -1,9 +1,11 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 
 	"github.com/spf13/cobra"
@@ -37,11 +39,13 @@ func (a *app) runValidate(files []string) error {
 		return err
 	}
 	results := make([]validated, 0, len(files))
-	bad := 0
+	code := exitOK
 	for _, file := range files {
 		src, err := a.readFile(file, integration.MaxFileBytes+1)
-		if err != nil {
-			return err
+		if err != nil { // the other files are looked at all the same
+			code = cmp.Or(code, codeOf(err))
+			results = append(results, validated{File: file, Problems: integration.Problems{{File: file, Message: reason(err)}}})
+			continue
 		}
 		spec, err := integration.Parse(file, src, reg)
 		r := validated{File: file, Name: spec.Name, OK: err == nil}
@@ -49,7 +53,7 @@ func (a *app) runValidate(files []string) error {
 			return err
 		}
 		if err != nil {
-			bad++
+			code = exitUsage
 		}
 		results = append(results, r)
 	}
@@ -65,10 +69,19 @@ func (a *app) runValidate(files []string) error {
 	}); err != nil {
 		return err
 	}
-	if bad > 0 {
-		return silent{exitUsage}
+	if code != exitOK {
+		return silent{code}
 	}
 	return nil
+}
+
+// reason leaves out of an error of a file what the name of the file says already.
+func reason(err error) string {
+	var e *fs.PathError
+	if errors.As(err, &e) {
+		return e.Err.Error()
+	}
+	return err.Error()
 }
 
 // readFile reads a file, or stdin for -, up to a limit.

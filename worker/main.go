@@ -49,7 +49,7 @@ TEMPORAL_NAMESPACE, TEMPORAL_API_KEY, TEMPORAL_TLS_..., TEMPORAL_PROFILE). Tribu
   TRIBUTARY_CATALOG           SQLite file or postgres:// DSN, default <dir>/catalog.db
   TRIBUTARY_SEGMENTS          file:///dir, s3://bucket or gs://bucket, default <dir>/segments
   TRIBUTARY_JOURNAL           the receiver's journal, on a volume of its own, default <dir>/journal
-  TRIBUTARY_JOURNAL_BYTES     most bytes in the journal, default 4 GiB; past it webhooks get 503
+  TRIBUTARY_JOURNAL_BYTES     most bytes in the journal, default 4 GiB; past half of it webhooks get 503
   TRIBUTARY_PUBLIC_URL        how apps reach the receiver, default http://<listen>
   TRIBUTARY_LISTEN            where webhooks arrive, default 127.0.0.1:8080
   TRIBUTARY_OPS_LISTEN        /healthz, /readyz and /metrics of the receiver, default 127.0.0.1:9090

@@ -53,18 +53,19 @@ const maxRedeliverIDs = 1000
 
 // handle registers the Updates and the Query.
 func (r *run) handle() error {
-	if err := workflow.SetQueryHandler(r.ctx, StatusQuery, func() (Status, error) { return r.status(), nil }); err != nil {
+	o := workflow.QueryHandlerOptions{Description: "How it does: health, what it received, each destination and stream, operations."}
+	if err := workflow.SetQueryHandlerWithOptions(r.ctx, StatusQuery, func() (Status, error) { return r.status(), nil }, o); err != nil {
 		return err
 	}
 	return firstError(
-		update(r, PauseUpdate, func(PauseRequest) error { return r.checkOpen() }, func(op *Operation, req PauseRequest) {
+		update(r, PauseUpdate, `Hold reading and writing until resumed; webhooks are still accepted and kept. {"reason": "..."}`, func(PauseRequest) error { return r.checkOpen() }, func(op *Operation, req PauseRequest) {
 			r.state.Paused, r.state.PauseReason, op.Done = true, r.clip(req.Reason), true
 		}),
-		update(r, ResumeUpdate, r.checkResume, func(op *Operation, req ResumeRequest) {
+		update(r, ResumeUpdate, `End a pause and try again what stopped or waits. {"only": [destination or stream]} leaves a pause as it is.`, r.checkResume, func(op *Operation, req ResumeRequest) {
 			r.resume(req.Only)
 			op.Done = true
 		}),
-		update(r, PollUpdate, r.checkPolls, func(op *Operation, req StreamsRequest) {
+		update(r, PollUpdate, `Read streams now, from where the last poll ended. {"streams": [...]}, none = all.`, r.checkPolls, func(op *Operation, req StreamsRequest) {
 			for _, s := range r.named(req.Streams) {
 				s.Trouble, s.Asked = Trouble{}, r.now()
 				if !s.Mid {
@@ -73,14 +74,14 @@ func (r *run) handle() error {
 			}
 			op.Streams = few(req.Streams)
 		}),
-		update(r, BackfillUpdate, r.checkPolls, func(op *Operation, req StreamsRequest) {
+		update(r, BackfillUpdate, `Read streams again from a time on. {"since": "2026-01-31T00:00:00Z", "streams": [...]}`, r.checkPolls, func(op *Operation, req StreamsRequest) {
 			for _, s := range r.named(req.Streams) {
 				s.Trouble, s.Bookmark, s.Since, s.Mid, s.Restart = Trouble{}, activities.Bookmark{}, req.Since, false, r.reading(s)
 				s.Next = r.now()
 			}
 			op.Streams = few(req.Streams)
 		}),
-		update(r, FlushUpdate, r.checkFlush, func(op *Operation, req FlushRequest) {
+		update(r, FlushUpdate, `Deliver now what waits for a batch to fill. {"lanes": [...]}, none = all.`, r.checkFlush, func(op *Operation, req FlushRequest) {
 			op.Until, op.Lanes = r.state.Head, req.Lanes
 			if len(r.state.Completing.Streams) > 0 {
 				op.Waiting = r.state.Completing.Head
@@ -94,14 +95,14 @@ func (r *run) handle() error {
 				}
 			}
 		}),
-		update(r, ReconfigureUpdate, r.checkPlan, func(op *Operation, p Plan) {
+		update(r, ReconfigureUpdate, "Go over to another revision; `starter install --reconfigure` sends it.", r.checkPlan, func(op *Operation, p Plan) {
 			r.adoptPlan(p)
 			op.Done = true
 		}),
-		update(r, RedeliverUpdate, r.checkRedeliver, func(op *Operation, req RedeliverRequest) {
+		update(r, RedeliverUpdate, `Send records from quarantine again. {"lane": "...", "ids": [...]}, none = all.`, r.checkRedeliver, func(op *Operation, req RedeliverRequest) {
 			r.state.Requeue = append(r.state.Requeue, Requeue{Operation: op.ID, Lane: req.Lane, IDs: req.IDs})
 		}),
-		update(r, UninstallUpdate, nil, func(op *Operation, _ struct{}) {
+		update(r, UninstallUpdate, `End the installation: remove webhooks, deliver what is left, quarantine the rest.`, nil, func(op *Operation, _ struct{}) {
 			if r.state.Closing != nil {
 				op.Note = "it is being uninstalled already"
 				return
@@ -111,9 +112,9 @@ func (r *run) handle() error {
 	)
 }
 
-// update registers one Update. Its handler never yields.
-func update[T any](r *run, name string, validate func(T) error, apply func(*Operation, T)) error {
-	o := workflow.UpdateHandlerOptions{Description: name, Validator: func(ctx workflow.Context, req T) error {
+// update registers one Update; the Temporal UI shows what it does. Its handler never yields.
+func update[T any](r *run, name, does string, validate func(T) error, apply func(*Operation, T)) error {
+	o := workflow.UpdateHandlerOptions{Description: does, Validator: func(ctx workflow.Context, req T) error {
 		if validate == nil || r.accepted(workflow.GetCurrentUpdateInfo(ctx).ID) {
 			return nil // what was accepted stays accepted, whatever has changed since
 		}

@@ -41,7 +41,7 @@ func (r *run) install() {
 			}
 		}
 		if len(failures) == 0 && r.state.Closing == nil {
-			r.state.Phase = Running
+			r.state.Phase, r.unmet = Running, ""
 			return
 		}
 		if r.state.Closing != nil {
@@ -57,6 +57,8 @@ func (r *run) install() {
 			r.state.Closing = &Closing{At: r.now(), Failed: connectors.Clip(strings.Join(texts, "; "), 1000)}
 			return
 		}
+		r.unmet = connectors.Clip(strings.Join(texts, "; "), 1000)
+		workflow.SetCurrentDetails(r.ctx, r.page(r.healthNow()))
 		// A timer that is not cancelled does not fail.
 		d := r.timing.Backoff * 2
 		_ = workflow.Sleep(r.ctx, d+r.jitter(d/4, attempt))

@@ -7,6 +7,7 @@ import (
 
 	"tributary/activities"
 	"tributary/connectors"
+	"tributary/internal/integration"
 )
 
 // preparing answers with a page that is being prepared, until the given number of calls were made.
@@ -79,6 +80,34 @@ func TestFailureAfterPreparing(t *testing.T) {
 	s := w.drive(input(pollingPlan(10*time.Minute)), time.Hour)
 	if s.Health != NeedsAuth || s.Streams[0].Prepares {
 		t.Errorf("%s, %+v", s.Health, s.Streams[0])
+	}
+}
+
+// The page says what an installation does, what stands still, why, and when it goes on.
+func TestPageOfATroubledInstallation(t *testing.T) {
+	t.Parallel()
+	down := Trouble{Failures: 2, Failure: &activities.Failure{Kind: connectors.Unavailable, Message: "no answer|none"}, RetryAt: began}
+	gone := Trouble{Failures: 1, Failure: &activities.Failure{Kind: connectors.NotFound, Message: "no such table"}, Stopped: true}
+	r := &run{
+		plan: Plan{Revision: 3, Trigger: integration.Polling, Streams: []string{"contacts", "deals"}},
+		state: &State{
+			Lanes:      []*Lane{{Name: "warehouse", Trouble: down}, {Name: "old", Trouble: gone}, {Name: "fine"}},
+			Streams:    []*Stream{{Name: "contacts", Asked: began, Next: began}},
+			Operations: []Operation{{ID: "op1", Name: PollUpdate, At: began, Streams: []string{"contacts"}}, {ID: "op2", Name: PauseUpdate, Done: true}},
+		},
+	}
+	text := r.page(r.healthNow())
+	for _, want := range []string{
+		"**stopped**: destination old: no such table", "Revision 3, polling of contacts, deals.",
+		"| warehouse | 0 | 0 | 0 | again at 2026-01-05T09:00:00Z: no answer\\|none |", "| old | 0 | 0 | 0 | stopped: no such table |", "| fine | 0 | 0 | 0 |  |",
+		"Under way: poll since 2026-01-05T09:00:00Z (operation op1).",
+	} {
+		if !strings.Contains(text, want) {
+			t.Errorf("nothing of %q in\n%s", want, text)
+		}
+	}
+	if strings.Contains(text, "op2") {
+		t.Errorf("what is done is not under way:\n%s", text)
 	}
 }
 

@@ -2,6 +2,7 @@ package workflows
 
 import (
 	"encoding/json"
+	"fmt"
 	"slices"
 	"time"
 
@@ -65,6 +66,9 @@ type run struct {
 	arrivals workflow.ReceiveChannel
 	poke     workflow.Channel
 	selector workflow.Selector
+
+	// unmet is what an install under way is tried again for.
+	unmet string
 
 	// What is under way, by name; it ends before the run does.
 	open       int
@@ -250,7 +254,8 @@ func (r *run) step() {
 // wait sleeps until something happens: an arrival, an update, the end of an activity, or the next time that
 // something is due.
 func (r *run) wait() {
-	r.arm(r.due())
+	at, what := r.due()
+	r.arm(at, what)
 	r.selector.Select(r.ctx)
 	for r.selector.HasPending() {
 		r.selector.Select(r.ctx)
@@ -259,7 +264,7 @@ func (r *run) wait() {
 
 // arm sets the run's one timer. It is replaced only when something is due earlier: a timer that rings for nothing
 // costs less history than one that is cancelled each time.
-func (r *run) arm(at time.Time) {
+func (r *run) arm(at time.Time, what string) {
 	if at.IsZero() {
 		return
 	}
@@ -276,7 +281,7 @@ func (r *run) arm(at time.Time) {
 	ctx, cancel := workflow.WithCancel(r.ctx)
 	r.timer, r.wakeAt = cancel, at
 	d := max(at.Sub(r.now()), time.Millisecond)
-	f := workflow.NewTimerWithOptions(ctx, d, workflow.TimerOptions{Summary: "next due"})
+	f := workflow.NewTimerWithOptions(ctx, d, workflow.TimerOptions{Summary: connectors.Clip(what, 200)})
 	r.selector.AddFuture(f, func(f workflow.Future) {
 		if f.Get(ctx, nil) == nil && r.wakeAt.Equal(at) {
 			r.timer, r.wakeAt = nil, time.Time{}
@@ -284,46 +289,45 @@ func (r *run) arm(at time.Time) {
 	})
 }
 
-// due is when something must be done although nothing happens; zero = never.
-func (r *run) due() time.Time {
-	var at time.Time
-	sooner := func(t time.Time) {
+// due is when something must be done although nothing happens, and what, for the timer's summary in the Temporal UI; zero = never.
+func (r *run) due() (at time.Time, what string) {
+	sooner := func(t time.Time, format string, args ...any) {
 		if !t.IsZero() && (at.IsZero() || t.Before(at)) {
-			at = t
+			at, what = t, fmt.Sprintf(format, args...)
 		}
 	}
 	if r.state.Closing != nil {
-		return r.closingDue()
+		return r.closingDue(), "uninstall"
 	}
 	if r.full() {
-		return at // what is open ends by itself
+		return at, what // what is open ends by itself
 	}
 	for _, l := range r.state.Lanes {
 		if !r.writing[l.Name] {
-			sooner(r.laneDue(l))
+			sooner(r.laneDue(l), "write to %s", l.Name)
 		}
 	}
 	for _, s := range r.state.Streams {
 		if !r.reading(s) {
-			sooner(r.streamDue(s))
+			sooner(r.streamDue(s), "read %s", s.Name)
 		}
 	}
 	for _, c := range r.state.Completing.Streams {
-		sooner(r.completeDue(c))
+		sooner(r.completeDue(c), "complete %s", c.Stream)
 	}
 	if !r.healing {
-		sooner(r.hooksDue())
+		sooner(r.hooksDue(), "look after webhooks")
 	}
 	if !r.rolling {
-		sooner(r.state.Rolling.RetryAt)
+		sooner(r.state.Rolling.RetryAt, "write a manifest")
 	}
 	if !r.requeueing && len(r.state.Requeue) > 0 && !r.state.Paused {
-		sooner(r.state.Requeue[0].RetryAt)
+		sooner(r.state.Requeue[0].RetryAt, "redeliver to %s", r.state.Requeue[0].Lane)
 	}
 	if !r.publishing {
-		sooner(r.publishDue())
+		sooner(r.publishDue(), "publish low-water marks")
 	}
-	return at
+	return at, what
 }
 
 // calm brings back what was put off further than anything ever is: the clock was set back since.

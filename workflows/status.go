@@ -222,6 +222,8 @@ func (r *run) healthNow() (Health, string) {
 		return Backlogged, degraded
 	case degraded != "":
 		return Degraded, degraded
+	case r.unmet != "":
+		return Degraded, r.unmet
 	}
 	return Healthy, ""
 }
@@ -249,13 +251,17 @@ func (r *run) page(health Health, problem string) string {
 	if problem != "" {
 		fmt.Fprintf(&b, ": %s", problem)
 	}
-	fmt.Fprintf(&b, "\n\nReceived %d records.\n\n| destination | delivered | behind | quarantined | last error |\n| --- | --- | --- | --- | --- |\n", r.state.Received)
+	fmt.Fprintf(&b, "\n\nRevision %d, %s", r.plan.Revision, r.plan.Trigger)
+	if len(r.plan.Streams) > 0 {
+		fmt.Fprintf(&b, " of %s", connectors.Clip(strings.Join(r.plan.Streams, ", "), 500))
+	}
+	fmt.Fprintf(&b, ". Received %d records.\n\n| destination | delivered | behind | quarantined | state |\n| --- | --- | --- | --- | --- |\n", r.state.Received)
 	for _, l := range r.state.Lanes {
 		records, _ := r.lag(l)
 		fmt.Fprintf(&b, "| %s | %d | %d | %d | %s |\n", l.Name, l.Delivered, records, l.Quarantined, cell(l.Trouble))
 	}
 	if len(r.state.Streams) > 0 {
-		b.WriteString("\n| stream | polls | records | missed by webhooks | last error |\n| --- | --- | --- | --- | --- |\n")
+		b.WriteString("\n| stream | polls | records | missed by webhooks | state |\n| --- | --- | --- | --- | --- |\n")
 		for _, s := range r.state.Streams {
 			fmt.Fprintf(&b, "| %s | %d | %d | %d | %s |\n", s.Name, s.Polls, s.Records, s.Missed, cell(s.Trouble))
 		}
@@ -276,12 +282,27 @@ func (r *run) page(health Health, problem string) string {
 	if r.plan.Receives() || r.state.Hooks.registered() {
 		fmt.Fprintf(&b, "\nWebhook subscriptions: %d, repaired %d times.\n", r.state.Hooks.Active, r.state.Hooks.Repaired)
 	}
+	for _, op := range r.state.Operations {
+		if !op.Done {
+			if done, _ := r.done(op); !done {
+				fmt.Fprintf(&b, "\nUnder way: %s since %s (operation %s).\n", op.Name, op.At.UTC().Format(time.RFC3339), op.ID)
+			}
+		}
+	}
 	return b.String()
 }
 
+// cell says why something stands still, and when it is tried again.
 func cell(t Trouble) string {
 	if t.Failure == nil || t.Failures == 0 {
 		return ""
 	}
-	return strings.NewReplacer("|", "\\|", "\n", " ").Replace(connectors.Clip(t.Failure.Message, 200))
+	text := strings.NewReplacer("|", "\\|", "\n", " ").Replace(connectors.Clip(t.Failure.Message, 200))
+	switch {
+	case t.Stopped:
+		return "stopped: " + text
+	case t.RetryAt.IsZero():
+		return text
+	}
+	return "again at " + t.RetryAt.UTC().Format(time.RFC3339) + ": " + text
 }

@@ -23,7 +23,8 @@ type Config struct {
 	Segments string
 	// Journal is the receiver's own directory, on a volume of its own: TRIBUTARY_JOURNAL, default <dir>/journal.
 	Journal string
-	// JournalBytes bounds the journal; past it the receiver answers 503: TRIBUTARY_JOURNAL_BYTES, default 4 GiB.
+	// JournalBytes bounds the journal: TRIBUTARY_JOURNAL_BYTES, default 4 GiB. Past half of it the receiver answers 503; the rest is
+	// for what the forwarder has yet to note there.
 	JournalBytes int64
 	// KeyFile encrypts connections: TRIBUTARY_KEY_FILE, required but in dev.
 	KeyFile string

@@ -145,11 +145,11 @@ func (e *Engine) clearUnstarted(ctx context.Context, c client.Client, id string)
 	running := err == nil && d.GetWorkflowExecutionInfo().GetStatus() == enums.WORKFLOW_EXECUTION_STATUS_RUNNING
 	switch {
 	case running:
-		return fmt.Errorf("%s is installed already, since %s: %w", id, inst.CreatedAt.Format(time.DateTime), catalog.ErrExists)
+		return exists(fmt.Sprintf("%s is installed already, since %s", id, inst.CreatedAt.Local().Format(time.DateTime)))
 	case err != nil && !errors.As(err, &gone):
 		return fmt.Errorf("look for workflow %s: %w", id, err)
 	case inst.State == catalog.Installing && time.Since(inst.CreatedAt) < time.Minute:
-		return fmt.Errorf("%s is being installed right now: %w", id, catalog.ErrExists)
+		return exists(fmt.Sprintf("%s is being installed right now", id))
 	}
 	return e.Catalog.SetState(ctx, inst.Epoch, catalog.Ended, "its workflow had ended")
 }
@@ -166,6 +166,9 @@ func (e *Engine) awaitRunning(ctx context.Context, c client.Client, out Installe
 		if err == nil && s.Phase != workflows.Installing && s.Phase != workflows.Ended {
 			out.Manual = s.Hooks != nil && s.Hooks.Manual
 			return out, nil
+		}
+		if err == nil && s.Problem != "" && progress != nil {
+			progress("tried again: " + s.Problem)
 		}
 		d, derr := c.DescribeWorkflowExecution(ctx, out.ID, out.RunID)
 		if derr == nil {
@@ -188,6 +191,13 @@ func (e *Engine) awaitRunning(ctx context.Context, c client.Client, out Installe
 
 // ErrRefused is what the error of an Update is that the installation declined.
 var ErrRefused = errors.New("refused by the installation")
+
+// exists is an error that says by itself what exists.
+type exists string
+
+func (e exists) Error() string { return string(e) }
+
+func (exists) Is(target error) bool { return target == catalog.ErrExists }
 
 type refusal string
 

@@ -87,7 +87,8 @@ func (s *Server) hook(w http.ResponseWriter, r *http.Request) *refusal {
 	})
 }
 
-// accepts says whether the installation takes records now, and what its integration is.
+// accepts says whether the installation takes records now, and what its integration is. One that is deactivated takes them: its
+// installations are paused and keep what comes, which the app would not send for ever.
 func (s *Server) accepts(ctx context.Context, in catalog.Installation) (catalog.Integration, *refusal) {
 	key := integrationKey{in.Integration, in.Revision}
 	of, err := s.integrations.get(ctx, key, func(ctx context.Context) (catalog.Integration, error) {
@@ -96,8 +97,6 @@ func (s *Server) accepts(ctx context.Context, in catalog.Installation) (catalog.
 	switch {
 	case err != nil:
 		return of, refuseDirectory.because(err)
-	case !of.Active:
-		return of, refuseInactive
 	case in.Pressure:
 		return of, refusePressure
 	}

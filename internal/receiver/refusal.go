@@ -22,7 +22,6 @@ type refusal struct {
 var (
 	refuseUnknown    = &refusal{status: http.StatusNotFound, reason: "unknown", text: "no such webhook URL"}
 	refuseEnded      = &refusal{status: http.StatusGone, reason: "ended", text: "this installation has ended: stop sending"}
-	refuseInactive   = &refusal{status: http.StatusServiceUnavailable, reason: "inactive", text: "this integration is deactivated", retry: 5 * time.Minute}
 	refusePressure   = &refusal{status: http.StatusTooManyRequests, reason: "pressure", text: "too much is waiting for delivery", retry: 30 * time.Second}
 	refuseRate       = &refusal{status: http.StatusTooManyRequests, reason: "rate", text: "too many requests", retry: time.Second}
 	refuseBusy       = &refusal{status: http.StatusServiceUnavailable, reason: "busy", text: "too many requests at once", retry: time.Second}

@@ -142,7 +142,6 @@ func TestStates(t *testing.T) {
 	}{
 		{"ended", func(d *directory) { d.installations[0].State = catalog.Ended }, 410, false},
 		{"pressure", func(d *directory) { d.installations[0].Pressure = true }, 429, true},
-		{"inactive", func(d *directory) { d.active = false }, 503, true},
 		{"catalog down", func(d *directory) { d.down = errors.New("no route to database") }, 503, true},
 		{"installing", func(d *directory) { d.installations[0].State = catalog.Installing }, 200, false},
 	} {
@@ -162,6 +161,15 @@ func TestStates(t *testing.T) {
 			}
 		})
 	}
+}
+
+// What comes for a deactivated integration is kept for its paused installations: the app would not send it for ever.
+func TestDeactivated(t *testing.T) {
+	t.Parallel()
+	f := start(t, Limits{CacheTime: time.Nanosecond})
+	f.want("before", f.hook(events(event("a"))), 200)
+	f.catalog.set(func(d *directory) { d.active = false })
+	f.want("deactivated", f.hook(events(event("b"))), 200)
 }
 
 // A rotated secret counts within the cache's time, without a restart.
