@@ -1,32 +1,18 @@
 package mysql_test
 
 import (
-	"context"
 	"encoding/csv"
-	"fmt"
 	"io"
 	"strconv"
-	"strings"
 	"testing"
 	"time"
 
 	driver "github.com/go-sql-driver/mysql"
 
 	"tributary/connectors"
+	"tributary/connectors/connectortest"
 	"tributary/connectors/mysql"
 )
-
-// benchBatch makes a batch of n records with payloads of 495 bytes and keys in no order.
-func benchBatch(mode connectors.Mode, first, n int) connectors.Batch {
-	b := batch(mode, "products", first, n)
-	payload := []byte(`{"p": "` + strings.Repeat("abcdefgh", 60) + `xxxxxx"}`)
-	for i := range b.Records {
-		r := &b.Records[i]
-		r.Key = fmt.Sprintf("gid://shop/Product/%016x", uint64(r.Ordinal)*11400714819323198485)
-		r.ID, r.Version, r.Data, r.OccurredAt, r.ReceivedAt = r.Key, r.Ordinal, payload, time.Unix(1793534400, 0), time.Unix(1793534401, 0)
-	}
-	return b
-}
 
 // BenchmarkWrite compares the destination with its floor: LOAD DATA LOCAL by hand of 5,000 rows a transaction, for an upsert through a temporary table, without a
 // ledger, into a table with the natural key.
@@ -37,22 +23,10 @@ func BenchmarkWrite(b *testing.B) {
 	}
 }
 
-func rate(b *testing.B, rows int) { b.ReportMetric(float64(rows)/b.Elapsed().Seconds(), "rows/s") }
-
 func benchDestination(b *testing.B, mode connectors.Mode) {
 	d := open(b, mysql.MariaDB(), connection(b, mariadb.database(b)), mysql.Settings{}, mode)
 	defer d.Close()
-	n := 0
-	for b.Loop() {
-		b.StopTimer()
-		batch := benchBatch(mode, n, 50_000)
-		b.StartTimer()
-		if _, err := d.Write(context.Background(), batch); err != nil {
-			b.Fatal(err)
-		}
-		n += len(batch.Records)
-	}
-	rate(b, n)
+	connectortest.BenchDestination(b, d, mode, 50_000)
 }
 
 func benchFloor(b *testing.B, mode connectors.Mode) {
@@ -86,11 +60,8 @@ func benchFloor(b *testing.B, mode connectors.Mode) {
 		return r
 	})
 	defer driver.DeregisterReaderHandler(b.Name())
-	n := 0
-	for b.Loop() {
-		b.StopTimer()
-		all := benchBatch(mode, n, 50_000).Records
-		b.StartTimer()
+	connectortest.BenchProducts(b, mode, 50_000, func(batch connectors.Batch) {
+		all := batch.Records
 		for len(all) > 0 {
 			records, all = all[:5_000], all[5_000:]
 			statements := []string{"START TRANSACTION", "LOAD DATA LOCAL INFILE 'Reader::" + b.Name() + "' INTO TABLE " + into + ` FIELDS TERMINATED BY ',' OPTIONALLY ENCLOSED BY '"' ESCAPED BY '' (` + names + ")"}
@@ -101,8 +72,6 @@ func benchFloor(b *testing.B, mode connectors.Mode) {
 					data = IF(VALUES(version) >= t.version, VALUES(data), t.data), version = GREATEST(VALUES(version), t.version)`, "DELETE FROM s")
 			}
 			exec(b, db, append(statements, "COMMIT")...)
-			n += len(records)
 		}
-	}
-	rate(b, n)
+	})
 }

@@ -6,12 +6,13 @@ import (
 	"testing"
 
 	"tributary/connectors"
+	"tributary/connectors/connectortest"
 	"tributary/connectors/mysql"
 )
 
 // ofPayloads is a batch of one record a payload.
 func ofPayloads(mode connectors.Mode, first int, payloads ...string) connectors.Batch {
-	b := batch(mode, "orders", first, len(payloads))
+	b := connectortest.Batch(mode, "orders", first, len(payloads))
 	for i, p := range payloads {
 		b.Records[i].Data = []byte(p)
 	}
@@ -35,16 +36,16 @@ func TestColumnsInUse(t *testing.T) {
 		admin := session(t, rawURL)
 		d := openColumns(t, f.define(), connection(t, rawURL), connectors.ModeUpsert, connectors.Evolve)
 		defer closed(t, d)
-		write(t, d, ofPayloads(connectors.ModeUpsert, 0, `{"used":1,"changed":1,"ours":1,"dropped":1,"yes":true}`))
+		connectortest.Write(t, d, ofPayloads(connectors.ModeUpsert, 0, `{"used":1,"changed":1,"ours":1,"dropped":1,"yes":true}`))
 		exec(t, admin, "CREATE TABLE far (id bigint PRIMARY KEY)", "INSERT INTO far VALUES (1)",
 			"ALTER TABLE orders ADD KEY (used), ADD FOREIGN KEY (used) REFERENCES far (id), MODIFY changed int, DROP COLUMN dropped")
-		write(t, d, ofPayloads(connectors.ModeUpsert, 1, `{"used":1.5,"changed":1.5,"ours":1.5,"dropped":"x","yes":"no"}`))
+		connectortest.Write(t, d, ofPayloads(connectors.ModeUpsert, 1, `{"used":1.5,"changed":1.5,"ours":1.5,"dropped":"x","yes":"no"}`))
 		wantColumns(t, rawURL, "changed int, changed_json longtext, dropped longtext, ours decimal, used bigint, used_json longtext, yes tinyint, yes_json longtext")
 		// A table that is made anew has nothing of the old one's.
 		exec(t, admin, "DROP TABLE orders")
 		_, err := d.Write(t.Context(), ofPayloads(connectors.ModeUpsert, 2, `{"ours":true}`))
-		wantError(t, err, connectors.Unavailable, "exist")
-		write(t, d, ofPayloads(connectors.ModeUpsert, 2, `{"ours":true}`))
+		connectortest.WantError(t, err, connectors.Unavailable, "exist")
+		connectortest.Write(t, d, ofPayloads(connectors.ModeUpsert, 2, `{"ours":true}`))
 		wantColumns(t, rawURL, "ours tinyint")
 	})
 }
@@ -56,7 +57,7 @@ func TestColumnsOfOtherTypes(t *testing.T) {
 		rawURL := f.database(t)
 		d := openColumns(t, f.define(), connection(t, rawURL), connectors.ModeUpsert, connectors.Evolve)
 		defer closed(t, d)
-		write(t, d, ofPayloads(connectors.ModeUpsert, 0, `{}`))
+		connectortest.Write(t, d, ofPayloads(connectors.ModeUpsert, 0, `{}`))
 		admin := session(t, rawURL)
 		exec(t, admin, `ALTER TABLE orders ADD code varchar(3), ADD small smallint, ADD day date, ADD kind enum('a', 'b'), ADD b json, ADD local datetime, ADD f double, ADD n decimal(6,2),
 			ADD sum int GENERATED ALWAYS AS (small * 2) STORED, ADD must varchar(10) NOT NULL DEFAULT 'x'`)
@@ -88,10 +89,10 @@ func TestChangeCutOff(t *testing.T) {
 		admin := session(t, rawURL)
 		d := openColumns(t, f.define(), connection(t, rawURL), connectors.ModeUpsert, connectors.Evolve)
 		defer closed(t, d)
-		write(t, d, ofPayloads(connectors.ModeUpsert, 0, `{"n":1,"m":1}`))
+		connectortest.Write(t, d, ofPayloads(connectors.ModeUpsert, 0, `{"n":1,"m":1}`))
 		exec(t, admin, "UPDATE _tributary_columns SET type = 'bigint decimal(65,30)' WHERE column_name IN ('n', 'm')", "ALTER TABLE orders MODIFY m decimal(65,30)",
 			"INSERT INTO _tributary_columns (table_name, column_name, part, field, type) VALUES ('orders', 'late', 'value', 'late', 'bigint')")
-		write(t, d, ofPayloads(connectors.ModeUpsert, 1, `{"n":1.5,"m":1.5,"late":"text"}`))
+		connectortest.Write(t, d, ofPayloads(connectors.ModeUpsert, 1, `{"n":1.5,"m":1.5,"late":"text"}`))
 		wantColumns(t, rawURL, "late longtext, m decimal, n decimal")
 	})
 }
@@ -104,8 +105,8 @@ func TestLargeTableIsNotWidened(t *testing.T) {
 		d := openColumns(t, f.define(), connection(t, rawURL), connectors.ModeUpsert, connectors.Evolve)
 		defer closed(t, d)
 		mysql.WidenUpTo(d, 1000)
-		write(t, d, ofPayloads(connectors.ModeUpsert, 0, `{"n":1}`))
-		write(t, d, ofPayloads(connectors.ModeUpsert, 1, `{"n":1.5,"m":1}`))
+		connectortest.Write(t, d, ofPayloads(connectors.ModeUpsert, 0, `{"n":1}`))
+		connectortest.Write(t, d, ofPayloads(connectors.ModeUpsert, 1, `{"n":1.5,"m":1}`))
 		wantColumns(t, rawURL, "m bigint, n bigint, n_json longtext")
 	})
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"tributary/connectors"
+	"tributary/connectors/connectortest"
 	"tributary/connectors/mysql"
 )
 
@@ -27,11 +28,11 @@ func rowsRefused(t *testing.T, f flavour, mode connectors.Mode, n int) {
 	rawURL := f.database(t)
 	admin := session(t, rawURL)
 	d := opened(t, f.define(), connection(t, rawURL), mysql.Settings{}, mode)
-	write(t, d, batch(mode, "orders", 0, 1))
+	connectortest.Write(t, d, connectortest.Batch(mode, "orders", 0, 1))
 	exec(t, admin,
 		"ALTER TABLE orders ADD CONSTRAINT `no canary` CHECK (data NOT LIKE '%canary%'), ADD COLUMN a varchar(3) GENERATED ALWAYS AS (substr(data, 8, 4)) STORED, ADD UNIQUE KEY mine (_ordinal)",
 		"CREATE TRIGGER refuse BEFORE INSERT ON orders FOR EACH ROW IF NEW._key = 'key7' THEN SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = 'canary'; END IF")
-	b := batch(mode, "orders", 1, n)
+	b := connectortest.Batch(mode, "orders", 1, n)
 	for i := range b.Records {
 		b.Records[i].Ordinal++
 	}
@@ -69,8 +70,8 @@ func rowsRefused(t *testing.T, f flavour, mode connectors.Mode, n int) {
 
 	// What would refuse every row is no fault of the rows.
 	exec(t, admin, "ALTER TABLE orders ADD COLUMN needed int NOT NULL DEFAULT 1", "ALTER TABLE orders ALTER COLUMN needed DROP DEFAULT")
-	_, err := d.Write(t.Context(), batch(mode, "orders", n+2, 5))
-	wantError(t, err, connectors.Invalid, "needed", "needs a default")
+	_, err := d.Write(t.Context(), connectortest.Batch(mode, "orders", n+2, 5))
+	connectortest.WantError(t, err, connectors.Invalid, "needed", "needs a default")
 }
 
 func seen(mode connectors.Mode) string {
@@ -131,10 +132,10 @@ func TestOtherDialect(t *testing.T) {
 	t.Parallel()
 	rawURL := mariadb.database(t)
 	d := opened(t, mysql.Definition(), connection(t, rawURL), mysql.Settings{}, connectors.Append)
-	_, err := d.Write(t.Context(), batch(connectors.Append, "orders", 0, 1))
+	_, err := d.Write(t.Context(), connectortest.Batch(connectors.Append, "orders", 0, 1))
 	// The variables that a session sets have other names, so connecting fails before the version is asked for.
-	wantError(t, err, connectors.Invalid, "connector for it: mysql or mariadb")
-	wantError(t, check(t, d), connectors.Invalid, "connector for it: mysql or mariadb")
+	connectortest.WantError(t, err, connectors.Invalid, "connector for it: mysql or mariadb")
+	connectortest.WantError(t, connectortest.Check(t, d), connectors.Invalid, "connector for it: mysql or mariadb")
 	if there := query(t, session(t, rawURL), "SHOW TABLES"); len(there) > 0 {
 		t.Errorf("there is %v", there)
 	}
@@ -146,7 +147,7 @@ func TestLateCommit(t *testing.T) {
 	eachFlavour(t, func(t *testing.T, f flavour) {
 		rawURL := f.database(t)
 		d := opened(t, f.define(), connection(t, rawURL), mysql.Settings{}, connectors.Append)
-		write(t, d, batch(connectors.Append, "orders", 0, 3))
+		connectortest.Write(t, d, connectortest.Batch(connectors.Append, "orders", 0, 3))
 		admin := session(t, rawURL)
 		first, err := admin.BeginTx(t.Context(), nil)
 		if err != nil {
@@ -161,7 +162,7 @@ func TestLateCommit(t *testing.T) {
 		}
 		second := make(chan answer, 1)
 		go func() {
-			r, err := d.Write(t.Context(), batch(connectors.Append, "orders", 3, 3))
+			r, err := d.Write(t.Context(), connectortest.Batch(connectors.Append, "orders", 3, 3))
 			second <- answer{r, err}
 		}()
 		tick := time.NewTicker(20 * time.Millisecond)
@@ -193,11 +194,11 @@ func TestWithoutTLS(t *testing.T) {
 	for mode, kind := range map[string]connectors.Kind{"disabled": "", "preferred": "", "required": connectors.Invalid, "verify_ca": connectors.Invalid, "verify_identity": connectors.Invalid} {
 		c := connection(t, rawURL)
 		c.SSLMode = mode
-		err := check(t, opened(t, mysql.MariaDB(), c, mysql.Settings{}, connectors.Append))
+		err := connectortest.Check(t, opened(t, mysql.MariaDB(), c, mysql.Settings{}, connectors.Append))
 		if kind == "" && err != nil {
 			t.Errorf("%s: %v", mode, err)
 		} else if kind != "" {
-			wantError(t, err, kind, "does not speak TLS")
+			connectortest.WantError(t, err, kind, "does not speak TLS")
 		}
 	}
 }
@@ -212,8 +213,8 @@ func TestSilentServer(t *testing.T) {
 	defer l.Close()
 	c := mysql.Connection{Host: "127.0.0.1", Port: l.Addr().(*net.TCPAddr).Port, Database: "d", User: "u"}
 	began := time.Now()
-	_, err = opened(t, mysql.MariaDB(), c, mysql.Settings{}, connectors.Append).Write(t.Context(), batch(connectors.Append, "orders", 0, 1))
-	wantError(t, err, connectors.Unavailable, "timed out")
+	_, err = opened(t, mysql.MariaDB(), c, mysql.Settings{}, connectors.Append).Write(t.Context(), connectortest.Batch(connectors.Append, "orders", 0, 1))
+	connectortest.WantError(t, err, connectors.Unavailable, "timed out")
 	if took := time.Since(began); took > 40*time.Second {
 		t.Errorf("it took %v", took)
 	}

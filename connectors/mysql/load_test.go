@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"tributary/connectors"
+	"tributary/connectors/connectortest"
 	"tributary/connectors/mysql"
 )
 
@@ -26,7 +27,7 @@ func TestRowsArriveAlike(t *testing.T) {
 			rawURL := f.database(t)
 			db := session(t, rawURL)
 			for name, size := range map[string]int{"few": len(odd), "many": 300, "warned": 300} {
-				b := batch(mode, "orders", 0, size)
+				b := connectortest.Batch(mode, "orders", 0, size)
 				for i, r := range odd {
 					r.Stream, r.Ordinal = "orders", int64(i)
 					if r.Op == "" {
@@ -39,9 +40,9 @@ func TestRowsArriveAlike(t *testing.T) {
 				if name == "warned" {
 					first := b
 					first.Epoch, first.Records = "another", b.Records[2:4]
-					write(t, d, first)
+					connectortest.Write(t, d, first)
 				}
-				write(t, d, b)
+				connectortest.Write(t, d, b)
 			}
 			const columns = `_scope, _installation, _stream, _id, _key, _op, _version, coalesce(_occurred_at, 'null'), coalesce(_received_at, 'null'), _ordinal, coalesce(hex(data), 'null')`
 			for _, other := range []string{"many", "warned"} {
@@ -77,7 +78,7 @@ func TestLargestPayload(t *testing.T) {
 		}
 		for _, n := range []int{3, 200} {
 			d := opened(t, f.define(), connection(t, rawURL), mysql.Settings{Table: fmt.Sprint("of_", n)}, connectors.Append)
-			b := batch(connectors.Append, "orders", 0, n)
+			b := connectortest.Batch(connectors.Append, "orders", 0, n)
 			b.Lane = fmt.Sprint(n)
 			b.Records[0].Data = []byte(`"` + strings.Repeat("x", packet-4096) + `"`)
 			b.Records[1].Data = []byte(`"` + strings.Repeat("x", packet) + `"`)
@@ -111,14 +112,14 @@ func TestLoadsTurnedOff(t *testing.T) {
 			return n
 		}
 		before := loads()
-		write(t, d, batch(connectors.Append, "orders", 0, 300))
+		connectortest.Write(t, d, connectortest.Batch(connectors.Append, "orders", 0, 300))
 		if loads() == before {
 			t.Error("the rows were not loaded")
 		}
 		exec(t, admin, "SET GLOBAL local_infile = 0")
 		defer func() { _ = query(t, admin, "SET GLOBAL local_infile = 1") }()
-		write(t, d, batch(connectors.Append, "orders", 300, 300))
-		write(t, opened(t, f.define(), connection(t, rawURL), mysql.Settings{Table: "t"}, connectors.ModeUpsert), batch(connectors.ModeUpsert, "orders", 600, 300))
+		connectortest.Write(t, d, connectortest.Batch(connectors.Append, "orders", 300, 300))
+		connectortest.Write(t, opened(t, f.define(), connection(t, rawURL), mysql.Settings{Table: "t"}, connectors.ModeUpsert), connectortest.Batch(connectors.ModeUpsert, "orders", 600, 300))
 		if n := len(rows(t, rawURL)); n != 900 {
 			t.Errorf("%d rows, want 900", n)
 		}
@@ -133,9 +134,9 @@ func TestLoadsAreStrict(t *testing.T) {
 		db := session(t, rawURL)
 		d := openColumns(t, f.define(), connection(t, rawURL), connectors.Append, connectors.Evolve)
 		defer closed(t, d)
-		write(t, d, ofPayloads(connectors.Append, 0, `{}`))
+		connectortest.Write(t, d, ofPayloads(connectors.Append, 0, `{}`))
 		exec(t, db, "ALTER TABLE orders ADD code varchar(3), ADD serial int UNIQUE")
-		b := batch(connectors.Append, "orders", 1, 300)
+		b := connectortest.Batch(connectors.Append, "orders", 1, 300)
 		for i := range b.Records {
 			b.Records[i].Data = fmt.Appendf(nil, `{"code":"abc","serial":%d}`, i)
 		}

@@ -4,9 +4,6 @@ import (
 	"context"
 	"database/sql"
 	"encoding/json"
-	"errors"
-	"fmt"
-	"net"
 	"net/url"
 	"os"
 	"slices"
@@ -14,11 +11,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/Shopify/toxiproxy/v2"
-	"github.com/prometheus/client_golang/prometheus"
-	"github.com/rs/zerolog"
-	"go.uber.org/goleak"
 
 	"tributary/connectors"
 	"tributary/connectors/connectortest"
@@ -70,12 +62,9 @@ func connection(t testing.TB, rawURL string) mysql.Connection {
 	return c
 }
 
-// loopback is where the test's servers are.
-var loopback = connectors.Env{Networks: []*net.IPNet{{IP: net.IPv4(127, 0, 0, 0), Mask: net.CIDRMask(8, 32)}}}
-
 func open(t testing.TB, def connectors.Definition, c mysql.Connection, s mysql.Settings, mode connectors.Mode) connectors.Destination {
 	t.Helper()
-	d, err := def.OpenDestination(connectors.Config{Settings: raw(t, s), Connection: raw(t, c), Mode: mode, Env: loopback})
+	d, err := def.OpenDestination(connectors.Config{Settings: connectortest.JSON(t, s), Connection: connectortest.JSON(t, c), Mode: mode, Env: connectortest.Loopback()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -93,7 +82,7 @@ func opened(t *testing.T, def connectors.Definition, c mysql.Connection, s mysql
 // openColumns opens a destination of layout columns.
 func openColumns(t *testing.T, def connectors.Definition, c mysql.Connection, mode connectors.Mode, rule connectors.SchemaRule) connectors.Destination {
 	t.Helper()
-	d, err := def.OpenDestination(connectors.Config{Connection: raw(t, c), Mode: mode, Layout: connectors.LayoutColumns, Schema: rule, Env: loopback})
+	d, err := def.OpenDestination(connectors.Config{Connection: connectortest.JSON(t, c), Mode: mode, Layout: connectors.LayoutColumns, Schema: rule, Env: connectortest.Loopback()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -105,15 +94,6 @@ func closed(t *testing.T, d connectors.Destination) {
 	if err := d.Close(); err != nil {
 		t.Error(err)
 	}
-}
-
-func raw(t testing.TB, v any) json.RawMessage {
-	t.Helper()
-	b, err := json.Marshal(v)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return b
 }
 
 // session is connections past the destination.
@@ -246,37 +226,22 @@ func columnRows(t *testing.T, rawURL string) []connectortest.Row {
 			}
 			switch base, _, _ := strings.Cut(kinds[name], "("); {
 			case kinds[name] == "tinyint(1)":
-				fields[name] = raw(t, *v == "1")
+				fields[name] = connectortest.JSON(t, *v == "1")
 			case base == "json" || base == "decimal" || strings.HasSuffix(strings.TrimSuffix(base, " unsigned"), "int"):
 				fields[name] = json.RawMessage(*v)
 			case base == "datetime" || base == "timestamp":
-				fields[name] = raw(t, strings.Replace(strings.TrimSuffix(*v, ".000000"), " ", "T", 1)+"Z")
+				fields[name] = connectortest.JSON(t, strings.Replace(strings.TrimSuffix(*v, ".000000"), " ", "T", 1)+"Z")
 			default:
-				fields[name] = raw(t, *v)
+				fields[name] = connectortest.JSON(t, *v)
 			}
 		}
 		// Put together by hand: json.Marshal would compact what a column holds.
 		var object []string
 		for name, v := range fields {
-			object = append(object, string(raw(t, name))+":"+string(v))
+			object = append(object, string(connectortest.JSON(t, name))+":"+string(v))
 		}
 		return "{" + strings.Join(object, ",") + "}"
 	})
-}
-
-// breakable puts a proxy before a server, which can cut connections and refuse new ones.
-func breakable(t *testing.T, c mysql.Connection) (through mysql.Connection, proxy *toxiproxy.Proxy) {
-	t.Helper()
-	server := toxiproxy.NewServer(toxiproxy.NewMetricsContainer(prometheus.NewRegistry()), zerolog.Nop())
-	proxy = toxiproxy.NewProxy(server, t.Name(), "127.0.0.1:0", fmt.Sprintf("%s:%d", c.Host, c.Port))
-	if err := proxy.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(proxy.Stop)
-	_, port, _ := strings.Cut(proxy.Listen, ":")
-	c.Host = "127.0.0.1"
-	c.Port, _ = strconv.Atoi(port)
-	return c, proxy
 }
 
 func TestDestination(t *testing.T) {
@@ -297,10 +262,6 @@ func harness(f flavour) connectortest.DestinationHarness {
 	return connectortest.DestinationHarness{
 		Modes:  []connectors.Mode{connectors.Append, connectors.ModeUpsert},
 		Canary: canary,
-		Leaves: []goleak.Option{ // a proxy that is stopped while it has bytes in hand never lets go of them
-			goleak.IgnoreAnyFunction("github.com/Shopify/toxiproxy/v2/stream.(*ChanWriter).Write"),
-			goleak.IgnoreAnyFunction("github.com/Shopify/toxiproxy/v2/toxics.(*ToxicStub).Run"),
-		},
 		Failing: map[string]connectortest.FailingDestination{
 			"wrong password": {Kind: connectors.Unauthorized, Open: failing(func(c *mysql.Connection) { c.Password = canary })},
 			"no password":    {Kind: connectors.Unauthorized, Open: failing(func(c *mysql.Connection) { c.Password = "" })},
@@ -310,7 +271,7 @@ func harness(f flavour) connectortest.DestinationHarness {
 			"inside the network": {Kind: connectors.Invalid, Open: func(t *testing.T) connectors.Destination {
 				c := connection(t, f.database(t))
 				c.Password = canary
-				d, err := f.define().OpenDestination(connectors.Config{Connection: raw(t, c)})
+				d, err := f.define().OpenDestination(connectors.Config{Connection: connectortest.JSON(t, c)})
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -325,7 +286,8 @@ func harness(f flavour) connectortest.DestinationHarness {
 		New: func(t *testing.T) connectortest.DestinationPlace {
 			rawURL := f.database(t)
 			def := f.define()
-			through, proxy := breakable(t, connection(t, rawURL))
+			through := connection(t, rawURL)
+			proxy := connectortest.ProxyServer(t, &through.Host, &through.Port)
 			return connectortest.DestinationPlace{
 				Open: func(t *testing.T, mode connectors.Mode) connectors.Destination {
 					return open(t, def, through, mysql.Settings{}, mode)
@@ -340,53 +302,7 @@ func harness(f flavour) connectortest.DestinationHarness {
 						exec(t, session(t, rawURL), "ALTER TABLE "+quote(name)+" ADD COLUMN "+quote(column)+" "+strings.Replace(kind, "timestamp", "datetime(6)", 1))
 					},
 				},
-				Break: func(*testing.T) { proxy.Stop() },
-				Heal: func(t *testing.T) {
-					if err := proxy.Start(); err != nil {
-						t.Error(err)
-					}
-				},
-			}
+			}.Behind(proxy)
 		},
-	}
-}
-
-// batch makes a batch of n records of a stream.
-func batch(mode connectors.Mode, stream string, first, n int) connectors.Batch {
-	b := connectors.Batch{Installation: "i/ada", Integration: "i", User: "ada", Epoch: "epoch", Lane: "warehouse", First: int64(first), Next: int64(first + n), Mode: mode}
-	for i := first; i < first+n; i++ {
-		b.Records = append(b.Records, connectors.Record{ID: fmt.Sprint("id", i), Key: fmt.Sprint("key", i), Stream: stream, Op: connectors.Upsert, Ordinal: int64(i), Data: []byte(`{"a": 1}`)})
-	}
-	return b
-}
-
-func wantError(t *testing.T, err error, kind connectors.Kind, parts ...string) {
-	t.Helper()
-	var e *connectors.Error
-	if !errors.As(err, &e) || e.Kind != kind {
-		t.Fatalf("got %v, want an error of kind %s", err, kind)
-	}
-	for _, part := range parts {
-		if !strings.Contains(e.Error(), part) {
-			t.Fatalf("%q does not say %q", e.Error(), part)
-		}
-	}
-}
-
-func check(t *testing.T, d connectors.Destination) error {
-	t.Helper()
-	return d.(connectors.Checker).Check(t.Context())
-}
-
-func write(t *testing.T, d connectors.Destination, b connectors.Batch) {
-	t.Helper()
-	r, err := d.Write(t.Context(), b)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for i, o := range r.Outcomes {
-		if o != connectors.Durable {
-			t.Fatalf("record %d: outcome %d, %s", i, o, r.Reasons[i])
-		}
 	}
 }

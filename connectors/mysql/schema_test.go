@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"tributary/connectors"
+	"tributary/connectors/connectortest"
 	"tributary/connectors/mysql"
 )
 
@@ -22,41 +23,41 @@ func TestRights(t *testing.T) {
 		t.Cleanup(func() { _ = query(t, session(t, rawURL), "DROP USER "+c.User) })
 		obey := func(err error) {
 			t.Helper()
-			wantError(t, err, connectors.Forbidden, "GRANT")
+			connectortest.WantError(t, err, connectors.Forbidden, "GRANT")
 			_, statement, _ := strings.Cut(err.Error(), "administrator run: ")
 			exec(t, admin, statement)
 		}
-		columns, err := f.define().OpenDestination(connectors.Config{Connection: raw(t, c), Layout: connectors.LayoutColumns, Env: loopback})
+		columns, err := f.define().OpenDestination(connectors.Config{Connection: connectortest.JSON(t, c), Layout: connectors.LayoutColumns, Env: connectortest.Loopback()})
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer columns.Close()
-		obey(check(t, columns))
-		if err := check(t, columns); err != nil {
+		obey(connectortest.Check(t, columns))
+		if err := connectortest.Check(t, columns); err != nil {
 			t.Fatal(err)
 		}
 		if there := query(t, admin, "SHOW TABLES"); len(there) > 0 {
 			t.Fatalf("the check made %v", there)
 		}
-		write(t, columns, batch(connectors.Append, "orders", 0, 300))
+		connectortest.Write(t, columns, connectortest.Batch(connectors.Append, "orders", 0, 300))
 
 		// With rights to the rows alone, what is there is enough, by INSERT: there is no right to temporary tables.
-		write(t, opened(t, f.define(), c, mysql.Settings{Table: "plain"}, connectors.ModeUpsert), batch(connectors.ModeUpsert, "plain", 400, 1))
+		connectortest.Write(t, opened(t, f.define(), c, mysql.Settings{Table: "plain"}, connectors.ModeUpsert), connectortest.Batch(connectors.ModeUpsert, "plain", 400, 1))
 		exec(t, admin, "REVOKE ALL ON "+strings.ReplaceAll(quote(c.Database), "_", `\_`)+".* FROM "+c.User, "REVOKE SELECT ON "+c.Database+".* FROM "+c.User,
 			"GRANT SELECT, INSERT, UPDATE, DELETE ON "+c.Database+".* TO "+c.User)
 		plain := opened(t, f.define(), c, mysql.Settings{Table: "plain"}, connectors.ModeUpsert)
-		if err := check(t, plain); err != nil {
+		if err := connectortest.Check(t, plain); err != nil {
 			t.Fatal(err)
 		}
-		write(t, plain, batch(connectors.ModeUpsert, "plain", 401, 300))
-		wantError(t, check(t, opened(t, f.define(), c, mysql.Settings{Table: "fresh"}, connectors.Append)), connectors.Forbidden, "CREATE")
+		connectortest.Write(t, plain, connectortest.Batch(connectors.ModeUpsert, "plain", 401, 300))
+		connectortest.WantError(t, connectortest.Check(t, opened(t, f.define(), c, mysql.Settings{Table: "fresh"}, connectors.Append)), connectors.Forbidden, "CREATE")
 		evolving := openColumns(t, f.define(), c, connectors.Append, connectors.Evolve)
 		defer evolving.Close()
 		_, err = evolving.Write(t.Context(), ofPayloads(connectors.Append, 1000, `{"fresh":1}`))
-		wantError(t, err, connectors.Forbidden, "GRANT")
+		connectortest.WantError(t, err, connectors.Forbidden, "GRANT")
 
 		exec(t, admin, "REVOKE INSERT ON "+c.Database+".* FROM "+c.User)
-		wantError(t, check(t, opened(t, f.define(), c, mysql.Settings{Table: "plain"}, connectors.ModeUpsert)), connectors.Forbidden, "INSERT", "GRANT")
+		connectortest.WantError(t, connectortest.Check(t, opened(t, f.define(), c, mysql.Settings{Table: "plain"}, connectors.ModeUpsert)), connectors.Forbidden, "INSERT", "GRANT")
 	})
 }
 
@@ -68,25 +69,25 @@ func TestTableThatDoesNotFit(t *testing.T) {
 		admin := session(t, rawURL)
 		exec(t, admin, "CREATE TABLE orders (_installation text, _id text, _key int, data blob)")
 		d := opened(t, f.define(), c, mysql.Settings{}, connectors.Append)
-		_, err := d.Write(t.Context(), batch(connectors.Append, "orders", 0, 3))
-		wantError(t, err, connectors.Invalid, "`orders`", "_stream varchar(1000) is missing", "_key is int instead of varchar(512)", "data is blob instead of longtext")
-		wantError(t, check(t, opened(t, f.define(), c, mysql.Settings{Table: "orders"}, connectors.Append)), connectors.Invalid, "_stream varchar(1000) is missing")
+		_, err := d.Write(t.Context(), connectortest.Batch(connectors.Append, "orders", 0, 3))
+		connectortest.WantError(t, err, connectors.Invalid, "`orders`", "_stream varchar(1000) is missing", "_key is int instead of varchar(512)", "data is blob instead of longtext")
+		connectortest.WantError(t, connectortest.Check(t, opened(t, f.define(), c, mysql.Settings{Table: "orders"}, connectors.Append)), connectors.Invalid, "_stream varchar(1000) is missing")
 
 		// One table does not serve both modes: in the other's one, rows would vanish.
-		write(t, d, batch(connectors.Append, "shared", 0, 3))
-		_, err = d.Write(t.Context(), batch(connectors.ModeUpsert, "shared", 3, 3))
-		wantError(t, err, connectors.Invalid, "other mode")
+		connectortest.Write(t, d, connectortest.Batch(connectors.Append, "shared", 0, 3))
+		_, err = d.Write(t.Context(), connectortest.Batch(connectors.ModeUpsert, "shared", 3, 3))
+		connectortest.WantError(t, err, connectors.Invalid, "other mode")
 		// Without transactions the ledger and the rows would part.
 		exec(t, admin, "CREATE TABLE slow LIKE shared", "ALTER TABLE slow DROP KEY _tributary_key, ENGINE = MyISAM")
-		_, err = d.Write(t.Context(), batch(connectors.Append, "slow", 3, 3))
-		wantError(t, err, connectors.Invalid, "InnoDB")
+		_, err = d.Write(t.Context(), connectortest.Batch(connectors.Append, "slow", 3, 3))
+		connectortest.WantError(t, err, connectors.Invalid, "InnoDB")
 		exec(t, admin, "CREATE VIEW seen AS SELECT * FROM shared")
-		_, err = d.Write(t.Context(), batch(connectors.Append, "seen", 3, 3))
-		wantError(t, err, connectors.Invalid, "VIEW")
+		_, err = d.Write(t.Context(), connectortest.Batch(connectors.Append, "seen", 3, 3))
+		connectortest.WantError(t, err, connectors.Invalid, "VIEW")
 		// Keys would be taken for one another.
 		exec(t, admin, "CREATE TABLE folding LIKE shared", "ALTER TABLE folding MODIFY _id varchar(512) CHARACTER SET utf8mb4 COLLATE utf8mb4_general_ci NOT NULL")
-		_, err = d.Write(t.Context(), batch(connectors.Append, "folding", 3, 3))
-		wantError(t, err, connectors.Invalid, "column _id has the collation utf8mb4_general_ci")
+		_, err = d.Write(t.Context(), connectortest.Batch(connectors.Append, "folding", 3, 3))
+		connectortest.WantError(t, err, connectors.Invalid, "column _id has the collation utf8mb4_general_ci")
 	})
 }
 
@@ -97,20 +98,20 @@ func TestTableWithoutKey(t *testing.T) {
 		rawURL := f.database(t)
 		admin := session(t, rawURL)
 		d := opened(t, f.define(), connection(t, rawURL), mysql.Settings{}, connectors.Append)
-		write(t, d, batch(connectors.Append, "made", 0, 3))
+		connectortest.Write(t, d, connectortest.Batch(connectors.Append, "made", 0, 3))
 		for _, name := range []string{"bare", "doubled"} {
 			exec(t, admin, "CREATE TABLE "+name+" LIKE made", "ALTER TABLE "+name+" DROP KEY _tributary_key, ADD COLUMN note varchar(10) DEFAULT 'mine'")
 		}
-		b := batch(connectors.Append, "bare", 3, 200)
-		write(t, d, b)
+		b := connectortest.Batch(connectors.Append, "bare", 3, 200)
+		connectortest.Write(t, d, b)
 		b.Epoch = "another"
-		write(t, d, b)
+		connectortest.Write(t, d, b)
 		if n := one(t, admin, "SELECT count(*) FROM bare WHERE note = 'mine'"); n != "200" {
 			t.Errorf("%s rows, want 200", n)
 		}
 		exec(t, admin, "INSERT INTO doubled SELECT * FROM bare", "INSERT INTO doubled SELECT 1000 + _row, "+strings.Join(metadata[1:8], ", ")+", _occurred_at, _received_at, _ordinal, data, note FROM bare LIMIT 1")
-		_, err := d.Write(t.Context(), batch(connectors.Append, "doubled", 300, 1))
-		wantError(t, err, connectors.Invalid, "several rows of one key")
+		_, err := d.Write(t.Context(), connectortest.Batch(connectors.Append, "doubled", 300, 1))
+		connectortest.WantError(t, err, connectors.Invalid, "several rows of one key")
 	})
 }
 
@@ -128,7 +129,7 @@ func TestCreateAtOnce(t *testing.T) {
 			d := open(t, def, c, mysql.Settings{}, connectors.ModeUpsert)
 			group.Go(func() {
 				defer d.Close()
-				b := batch(connectors.ModeUpsert, "orders", 0, 3)
+				b := connectortest.Batch(connectors.ModeUpsert, "orders", 0, 3)
 				b.Epoch, b.Installation = fmt.Sprint("epoch", i), fmt.Sprint("i/", i)
 				if _, err := d.Write(t.Context(), b); err != nil {
 					t.Error(err)
@@ -148,13 +149,13 @@ func TestTableDropped(t *testing.T) {
 	eachFlavour(t, func(t *testing.T, f flavour) {
 		rawURL := f.database(t)
 		d := opened(t, f.define(), connection(t, rawURL), mysql.Settings{}, connectors.Append)
-		write(t, d, batch(connectors.Append, "orders", 0, 3))
+		connectortest.Write(t, d, connectortest.Batch(connectors.Append, "orders", 0, 3))
 		for i, name := range []string{"orders", "_tributary_ledger"} {
 			exec(t, session(t, rawURL), "DROP TABLE "+name)
-			b := batch(connectors.Append, "orders", 3*(i+1), 3)
+			b := connectortest.Batch(connectors.Append, "orders", 3*(i+1), 3)
 			_, err := d.Write(t.Context(), b)
-			wantError(t, err, connectors.Unavailable, "doesn't exist", "made again")
-			write(t, d, b)
+			connectortest.WantError(t, err, connectors.Unavailable, "doesn't exist", "made again")
+			connectortest.Write(t, d, b)
 		}
 		if n := len(rows(t, rawURL)); n != 6 {
 			t.Fatalf("%d rows, want 6", n)
@@ -170,14 +171,14 @@ func TestKeysAreBytes(t *testing.T) {
 			rawURL := f.database(t)
 			d := opened(t, f.define(), connection(t, rawURL), mysql.Settings{}, mode)
 			keys := []string{"a", "A", "a ", "a  ", " a", "\ta", "ä", "á", "a\u0301", "ß", "ss", strings.Repeat("k", 512), strings.Repeat("k", 511) + "K", strings.Repeat("😀", 128), strings.Repeat("😀", 127) + "😁", "\x01", `a\`, "a\\\t", `\N`}
-			b := batch(mode, "orders", 0, len(keys))
+			b := connectortest.Batch(mode, "orders", 0, len(keys))
 			b.Installation = strings.Repeat("i", 60) + "/" + strings.Repeat("u", 900)
 			for i, k := range keys {
 				b.Records[i].ID, b.Records[i].Key = k, k
 			}
-			write(t, d, b)
+			connectortest.Write(t, d, b)
 			b.Epoch = "another"
-			write(t, d, b)
+			connectortest.Write(t, d, b)
 			if n := len(rows(t, rawURL)); n != len(keys) {
 				t.Errorf("%s: %d rows, want %d", mode, n, len(keys))
 			}

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"tributary/connectors"
+	"tributary/connectors/connectortest"
 	"tributary/connectors/mysql"
 	"tributary/internal/mariadbtest"
 )
@@ -68,13 +69,13 @@ func TestTLS(t *testing.T) {
 		{"verify_identity", "127.0.0.1", nil, connectors.Invalid, "not to be trusted"},
 	} {
 		c.SSLMode, c.Host, c.SSLCA = test.mode, test.host, string(test.ca)
-		err := check(t, opened(t, mysql.MariaDB(), c, mysql.Settings{}, connectors.Append))
+		err := connectortest.Check(t, opened(t, mysql.MariaDB(), c, mysql.Settings{}, connectors.Append))
 		if test.kind == "" {
 			if err != nil {
 				t.Errorf("%s to %s: %v", test.mode, test.host, err)
 			}
 			continue
 		}
-		wantError(t, err, test.kind, test.says)
+		connectortest.WantError(t, err, test.kind, test.says)
 	}
 }

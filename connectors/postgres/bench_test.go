@@ -3,29 +3,15 @@ package postgres_test
 import (
 	"context"
 	"fmt"
-	"net/url"
-	"strings"
 	"testing"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 
 	"tributary/connectors"
+	"tributary/connectors/connectortest"
 	"tributary/connectors/postgres"
 	"tributary/internal/pgtest"
 )
-
-// benchBatch makes a batch of n records with payloads of 495 bytes and keys in no order.
-func benchBatch(mode connectors.Mode, first, n int) connectors.Batch {
-	b := batch(mode, "products", first, n)
-	payload := []byte(`{"p": "` + strings.Repeat("abcdefgh", 60) + `xxxxxx"}`)
-	for i := range b.Records {
-		r := &b.Records[i]
-		r.Key = fmt.Sprintf("gid://shop/Product/%016x", uint64(r.Ordinal)*11400714819323198485)
-		r.ID, r.Version, r.Data, r.OccurredAt, r.ReceivedAt = r.Key, r.Ordinal, payload, time.Unix(1793534400, 0), time.Unix(1793534401, 0)
-	}
-	return b
-}
 
 // BenchmarkWrite compares the destination with its floor: the same COPY and INSERT ... ON CONFLICT of 5,000 rows by hand, without a ledger.
 func BenchmarkWrite(b *testing.B) {
@@ -35,31 +21,10 @@ func BenchmarkWrite(b *testing.B) {
 	}
 }
 
-func rate(b *testing.B, rows int) { b.ReportMetric(float64(rows)/b.Elapsed().Seconds(), "rows/s") }
-
 func benchDestination(b *testing.B, mode connectors.Mode) {
-	dsn := pgtest.Database(b)
-	u, err := url.Parse(dsn)
-	if err != nil {
-		b.Fatal(err)
-	}
-	u.RawQuery = "sslmode=disable"
-	d, err := postgres.Definition().OpenDestination(connectors.Config{Connection: fmt.Appendf(nil, `{"url": %q}`, u.String()), Mode: mode, Env: loopback})
-	if err != nil {
-		b.Fatal(err)
-	}
+	d := open(b, postgres.Definition(), connection(b, pgtest.Database(b)), postgres.Settings{}, mode)
 	defer d.Close()
-	n := 0
-	for b.Loop() {
-		b.StopTimer()
-		batch := benchBatch(mode, n, 50_000)
-		b.StartTimer()
-		if _, err := d.Write(context.Background(), batch); err != nil {
-			b.Fatal(err)
-		}
-		n += len(batch.Records)
-	}
-	rate(b, n)
+	connectortest.BenchDestination(b, d, mode, 50_000)
 }
 
 func benchFloor(b *testing.B, mode connectors.Mode) {
@@ -78,11 +43,8 @@ func benchFloor(b *testing.B, mode connectors.Mode) {
 		CREATE UNIQUE INDEX ON t (`+key+`)`, pgx.QueryExecModeSimpleProtocol); err != nil {
 		b.Fatal(err)
 	}
-	n := 0
-	for b.Loop() {
-		b.StopTimer()
-		records := benchBatch(mode, n, 50_000).Records
-		b.StartTimer()
+	connectortest.BenchProducts(b, mode, 50_000, func(batch connectors.Batch) {
+		records := batch.Records
 		for len(records) > 0 {
 			part := records[:5_000]
 			records = records[5_000:]
@@ -103,29 +65,19 @@ func benchFloor(b *testing.B, mode connectors.Mode) {
 			if err != nil {
 				b.Fatal(err)
 			}
-			n += len(part)
 		}
-	}
-	rate(b, n)
+	})
 }
 
 // BenchmarkFew measures small batches, such as those of an installation to which little comes.
 func BenchmarkFew(b *testing.B) {
-	u, err := url.Parse(pgtest.Database(b))
-	if err != nil {
-		b.Fatal(err)
-	}
-	u.RawQuery = "sslmode=disable"
-	d, err := postgres.Definition().OpenDestination(connectors.Config{Connection: fmt.Appendf(nil, `{"url": %q}`, u.String()), Mode: connectors.Append, Env: loopback})
-	if err != nil {
-		b.Fatal(err)
-	}
+	d := open(b, postgres.Definition(), connection(b, pgtest.Database(b)), postgres.Settings{}, connectors.Append)
 	defer d.Close()
 	first := 0
 	for _, n := range []int{1, 10, 100, 250, 500} {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
 			for b.Loop() {
-				batch := benchBatch(connectors.Append, first, n)
+				batch := connectortest.Products(connectors.Append, first, n)
 				first += n
 				if _, err := d.Write(context.Background(), batch); err != nil {
 					b.Fatal(err)

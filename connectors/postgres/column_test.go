@@ -6,13 +6,14 @@ import (
 	"testing"
 
 	"tributary/connectors"
+	"tributary/connectors/connectortest"
 	"tributary/connectors/postgres"
 	"tributary/internal/pgtest"
 )
 
 // ofPayloads is a batch of one record a payload.
 func ofPayloads(first int, payloads ...string) connectors.Batch {
-	b := batch(connectors.ModeUpsert, "orders", first, len(payloads))
+	b := connectortest.Batch(connectors.ModeUpsert, "orders", first, len(payloads))
 	for i, p := range payloads {
 		b.Records[i].Data = []byte(p)
 	}
@@ -45,15 +46,15 @@ func TestColumnsInUse(t *testing.T) {
 	admin := session(t, dsn)
 	d := openColumns(t, postgres.Definition(), connection(t, dsn), connectors.ModeUpsert, connectors.Evolve)
 	defer d.Close()
-	write(t, d, ofPayloads(0, `{"seen":1,"changed":1,"ours":1,"dropped":1}`))
+	connectortest.Write(t, d, ofPayloads(0, `{"seen":1,"changed":1,"ours":1,"dropped":1}`))
 	exec(t, admin, "CREATE VIEW report AS SELECT seen FROM orders", "ALTER TABLE orders ALTER changed TYPE integer, DROP dropped")
-	write(t, d, ofPayloads(1, `{"seen":"x","changed":"x","ours":"x","dropped":"x"}`))
+	connectortest.Write(t, d, ofPayloads(1, `{"seen":"x","changed":"x","ours":"x","dropped":"x"}`))
 	wantColumns(t, dsn, "changed integer, changed_json json, dropped text, ours json, seen bigint, seen_json json")
 	// A table that is made anew has nothing of the old one's.
 	exec(t, admin, "DROP TABLE orders CASCADE")
 	_, err := d.Write(t.Context(), ofPayloads(2, `{"ours":true}`))
-	wantError(t, err, connectors.Unavailable, "does not exist")
-	write(t, d, ofPayloads(2, `{"ours":true}`))
+	connectortest.WantError(t, err, connectors.Unavailable, "does not exist")
+	connectortest.Write(t, d, ofPayloads(2, `{"ours":true}`))
 	wantColumns(t, dsn, "ours boolean")
 }
 
@@ -63,8 +64,8 @@ func TestColumnsOfOtherTypes(t *testing.T) {
 	dsn := pgtest.Database(t)
 	d := openColumns(t, postgres.Definition(), connection(t, dsn), connectors.ModeUpsert, connectors.Evolve)
 	defer d.Close()
-	write(t, d, ofPayloads(0))
-	write(t, d, ofPayloads(0, `{}`))
+	connectortest.Write(t, d, ofPayloads(0))
+	connectortest.Write(t, d, ofPayloads(0, `{}`))
 	exec(t, session(t, dsn), `ALTER TABLE orders ADD code varchar(3), ADD small smallint, ADD day date, ADD u uuid, ADD b jsonb, ADD local timestamp, ADD f double precision, ADD n numeric(6,2),
 		ADD sum int GENERATED ALWAYS AS (small * 2) STORED, ADD must text NOT NULL DEFAULT 'x'`)
 	good := `{"code":"abc","small":5,"day":"2026-11-01","u":"6e4ad9e8-0000-4000-8000-000000000001","b":{"a": 1},"local":"2026-11-01T12:00:00+02:00","f":0.5,"n":1.25,"sum":"mine","must":"y"}`
@@ -99,7 +100,7 @@ func TestSessionsAreLeftClean(t *testing.T) {
 	defer d.Close()
 	admin := session(t, dsn)
 	for i := range 4 {
-		write(t, d, ofPayloads(i, fmt.Sprintf(`{"a":%d}`, i)))
+		connectortest.Write(t, d, ofPayloads(i, fmt.Sprintf(`{"a":%d}`, i)))
 		var tables int
 		if err := admin.QueryRow(t.Context(), `SELECT count(*) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname ~ '^pg_temp' AND c.relkind = 'r'`).Scan(&tables); err != nil {
 			t.Fatal(err)

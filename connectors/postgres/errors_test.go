@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"tributary/connectors"
+	"tributary/connectors/connectortest"
 	"tributary/connectors/postgres"
 	"tributary/internal/pgtest"
 )
@@ -21,14 +22,14 @@ func TestRowsRefusedByTheDatabase(t *testing.T) {
 func rowsRefused(t *testing.T, n int) {
 	dsn := pgtest.Database(t)
 	d := opened(t, connection(t, dsn), postgres.Settings{}, connectors.ModeUpsert)
-	write(t, d, batch(connectors.ModeUpsert, "orders", 0, 1))
+	connectortest.Write(t, d, connectortest.Batch(connectors.ModeUpsert, "orders", 0, 1))
 	exec(t, session(t, dsn),
 		`ALTER TABLE orders ADD CONSTRAINT "no canary" CHECK (data::text NOT LIKE '%canary%')`,
 		`CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN IF NEW._key = 'key7' THEN RAISE 'not % canary', NEW.data; END IF; RETURN NEW; END $$`,
 		`CREATE TRIGGER refuse BEFORE INSERT ON orders FOR EACH ROW EXECUTE FUNCTION refuse()`,
 		`CREATE FUNCTION regret() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN IF NEW._key = 'key13' THEN RAISE 'not % canary', NEW.data; END IF; RETURN NEW; END $$`,
 		`CREATE CONSTRAINT TRIGGER regret AFTER INSERT ON orders DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION regret()`)
-	b := batch(connectors.ModeUpsert, "orders", 1, n)
+	b := connectortest.Batch(connectors.ModeUpsert, "orders", 1, n)
 	b.Records[3].Data = []byte(`{"canary": 1}`)
 	b.Records[4].Data = []byte(`nonsense canary`)
 	b.Records[5].Data = []byte(strings.Repeat("[", 100_000) + strings.Repeat("]", 100_000)) // deeper than the server's stack
@@ -57,8 +58,8 @@ func rowsRefused(t *testing.T, n int) {
 
 	// What would refuse every row is no fault of the rows.
 	exec(t, session(t, dsn), `ALTER TABLE orders ADD COLUMN needed int`, `UPDATE orders SET needed = 1`, `ALTER TABLE orders ALTER needed SET NOT NULL`)
-	_, err := d.Write(t.Context(), batch(connectors.ModeUpsert, "orders", n+1, 5))
-	wantError(t, err, connectors.Invalid, `"needed"`)
+	_, err := d.Write(t.Context(), connectortest.Batch(connectors.ModeUpsert, "orders", n+1, 5))
+	connectortest.WantError(t, err, connectors.Invalid, `"needed"`)
 }
 
 func TestConnection(t *testing.T) {
@@ -118,7 +119,7 @@ func TestEnvironmentStaysOut(t *testing.T) {
 	c := connection(t, dsn)
 	t.Setenv("PGPASSWORD", c.Password)
 	c.Password = ""
-	wantError(t, check(t, opened(t, c, postgres.Settings{}, connectors.Append)), connectors.Unauthorized)
+	connectortest.WantError(t, connectortest.Check(t, opened(t, c, postgres.Settings{}, connectors.Append)), connectors.Unauthorized)
 }
 
 // A first attempt that was given up commits while the second waits: the second writes nothing, even if no key would tell.
@@ -126,7 +127,7 @@ func TestLateCommit(t *testing.T) {
 	t.Parallel()
 	dsn := pgtest.Database(t)
 	d := opened(t, connection(t, dsn), postgres.Settings{}, connectors.Append)
-	write(t, d, batch(connectors.Append, "orders", 0, 3))
+	connectortest.Write(t, d, connectortest.Batch(connectors.Append, "orders", 0, 3))
 	first := session(t, dsn)
 	exec(t, first, "BEGIN", "UPDATE _tributary_ledger SET next = 6")
 	type answer struct {
@@ -135,7 +136,7 @@ func TestLateCommit(t *testing.T) {
 	}
 	second := make(chan answer, 1)
 	go func() {
-		r, err := d.Write(t.Context(), batch(connectors.Append, "orders", 3, 3))
+		r, err := d.Write(t.Context(), connectortest.Batch(connectors.Append, "orders", 3, 3))
 		second <- answer{r, err}
 	}()
 	watch := session(t, dsn)

@@ -2,10 +2,6 @@ package postgres_test
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
-	"fmt"
-	"net"
 	"net/url"
 	"slices"
 	"strconv"
@@ -13,12 +9,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/Shopify/toxiproxy/v2"
 	"github.com/jackc/pgx/v5"
-	"github.com/prometheus/client_golang/prometheus"
-	"github.com/rs/zerolog"
 	"github.com/tidwall/gjson"
-	"go.uber.org/goleak"
 
 	"tributary/connectors"
 	"tributary/connectors/connectortest"
@@ -27,7 +19,7 @@ import (
 )
 
 // connection is the parts of a URL.
-func connection(t *testing.T, dsn string) postgres.Connection {
+func connection(t testing.TB, dsn string) postgres.Connection {
 	t.Helper()
 	u, err := url.Parse(dsn)
 	if err != nil {
@@ -42,22 +34,19 @@ func connection(t *testing.T, dsn string) postgres.Connection {
 	return c
 }
 
-// loopback is where the test's servers are.
-var loopback = connectors.Env{Networks: []*net.IPNet{{IP: net.IPv4(127, 0, 0, 0), Mask: net.CIDRMask(8, 32)}}}
-
 // openColumns opens a destination of layout columns.
 func openColumns(t *testing.T, def connectors.Definition, c postgres.Connection, mode connectors.Mode, rule connectors.SchemaRule) connectors.Destination {
 	t.Helper()
-	d, err := def.OpenDestination(connectors.Config{Connection: raw(t, c), Mode: mode, Layout: connectors.LayoutColumns, Schema: rule, Env: loopback})
+	d, err := def.OpenDestination(connectors.Config{Connection: connectortest.JSON(t, c), Mode: mode, Layout: connectors.LayoutColumns, Schema: rule, Env: connectortest.Loopback()})
 	if err != nil {
 		t.Fatal(err)
 	}
 	return d
 }
 
-func open(t *testing.T, def connectors.Definition, c postgres.Connection, s postgres.Settings, mode connectors.Mode) connectors.Destination {
+func open(t testing.TB, def connectors.Definition, c postgres.Connection, s postgres.Settings, mode connectors.Mode) connectors.Destination {
 	t.Helper()
-	d, err := def.OpenDestination(connectors.Config{Settings: raw(t, s), Connection: raw(t, c), Mode: mode, Env: loopback})
+	d, err := def.OpenDestination(connectors.Config{Settings: connectortest.JSON(t, s), Connection: connectortest.JSON(t, c), Mode: mode, Env: connectortest.Loopback()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -74,15 +63,6 @@ func opened(t *testing.T, c postgres.Connection, s postgres.Settings, mode conne
 		}
 	})
 	return d
-}
-
-func raw(t *testing.T, v any) json.RawMessage {
-	t.Helper()
-	b, err := json.Marshal(v)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return b
 }
 
 // session is a connection past the destination.
@@ -172,21 +152,6 @@ func readRows(t *testing.T, dsn, data string) []connectortest.Row {
 	return all
 }
 
-// breakable puts a proxy before a server, which can cut connections and refuse new ones.
-func breakable(t *testing.T, c postgres.Connection) (through postgres.Connection, proxy *toxiproxy.Proxy) {
-	t.Helper()
-	server := toxiproxy.NewServer(toxiproxy.NewMetricsContainer(prometheus.NewRegistry()), zerolog.Nop())
-	proxy = toxiproxy.NewProxy(server, t.Name(), "127.0.0.1:0", fmt.Sprintf("%s:%d", c.Host, c.Port))
-	if err := proxy.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(proxy.Stop)
-	_, port, _ := strings.Cut(proxy.Listen, ":")
-	c.Host = "127.0.0.1"
-	c.Port, _ = strconv.Atoi(port)
-	return c, proxy
-}
-
 func TestDestination(t *testing.T) {
 	const canary = "canary-7f3a"
 	failing := func(change func(c *postgres.Connection)) func(t *testing.T) connectors.Destination {
@@ -200,10 +165,6 @@ func TestDestination(t *testing.T) {
 		Modes:  []connectors.Mode{connectors.Append, connectors.ModeUpsert},
 		Poison: []byte(`{"a": nonsense}`),
 		Canary: canary,
-		Leaves: []goleak.Option{ // a proxy that is stopped while it has bytes in hand never lets go of them
-			goleak.IgnoreAnyFunction("github.com/Shopify/toxiproxy/v2/stream.(*ChanWriter).Write"),
-			goleak.IgnoreAnyFunction("github.com/Shopify/toxiproxy/v2/toxics.(*ToxicStub).Run"),
-		},
 		Failing: map[string]connectortest.FailingDestination{
 			"wrong password": {Kind: connectors.Unauthorized, Open: failing(func(c *postgres.Connection) { c.Password = canary })},
 			"no password":    {Kind: connectors.Unauthorized, Open: failing(func(c *postgres.Connection) { c.Password = "" })},
@@ -214,7 +175,7 @@ func TestDestination(t *testing.T) {
 			"inside the network": {Kind: connectors.Invalid, Open: func(t *testing.T) connectors.Destination {
 				c := connection(t, pgtest.Database(t))
 				c.Password = canary
-				d, err := postgres.Definition().OpenDestination(connectors.Config{Connection: raw(t, c)})
+				d, err := postgres.Definition().OpenDestination(connectors.Config{Connection: connectortest.JSON(t, c)})
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -229,7 +190,8 @@ func TestDestination(t *testing.T) {
 		New: func(t *testing.T) connectortest.DestinationPlace {
 			dsn := pgtest.Database(t)
 			def := postgres.Definition()
-			through, proxy := breakable(t, connection(t, dsn))
+			through := connection(t, dsn)
+			proxy := connectortest.ProxyServer(t, &through.Host, &through.Port)
 			return connectortest.DestinationPlace{
 				Open: func(t *testing.T, mode connectors.Mode) connectors.Destination {
 					return open(t, def, through, postgres.Settings{}, mode)
@@ -244,55 +206,9 @@ func TestDestination(t *testing.T) {
 						exec(t, session(t, dsn), "ALTER TABLE "+name+" ADD COLUMN "+column+" "+strings.Replace(kind, "timestamp", "timestamptz", 1))
 					},
 				},
-				Break: func(*testing.T) { proxy.Stop() },
-				Heal: func(t *testing.T) {
-					if err := proxy.Start(); err != nil {
-						t.Error(err)
-					}
-				},
-			}
+			}.Behind(proxy)
 		},
 	})
-}
-
-// batch makes a batch of n records of a stream.
-func batch(mode connectors.Mode, stream string, first, n int) connectors.Batch {
-	b := connectors.Batch{Installation: "i/ada", Integration: "i", User: "ada", Epoch: "epoch", Lane: "warehouse", First: int64(first), Next: int64(first + n), Mode: mode}
-	for i := first; i < first+n; i++ {
-		b.Records = append(b.Records, connectors.Record{ID: fmt.Sprint("id", i), Key: fmt.Sprint("key", i), Stream: stream, Op: connectors.Upsert, Ordinal: int64(i), Data: []byte(`{"a": 1}`)})
-	}
-	return b
-}
-
-func wantError(t *testing.T, err error, kind connectors.Kind, parts ...string) {
-	t.Helper()
-	var e *connectors.Error
-	if !errors.As(err, &e) || e.Kind != kind {
-		t.Fatalf("got %v, want an error of kind %s", err, kind)
-	}
-	for _, part := range parts {
-		if !strings.Contains(e.Error(), part) {
-			t.Fatalf("%q does not say %q", e.Error(), part)
-		}
-	}
-}
-
-func check(t *testing.T, d connectors.Destination) error {
-	t.Helper()
-	return d.(connectors.Checker).Check(t.Context())
-}
-
-func write(t *testing.T, d connectors.Destination, b connectors.Batch) {
-	t.Helper()
-	r, err := d.Write(t.Context(), b)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for i, o := range r.Outcomes {
-		if o != connectors.Durable {
-			t.Fatalf("record %d: outcome %d, %s", i, o, r.Reasons[i])
-		}
-	}
 }
 
 // Rows arrive as they were whichever way they go: a few as arrays in the statement, many by COPY.
@@ -307,7 +223,7 @@ func TestFewAndManyRowsArriveAlike(t *testing.T) {
 		{ID: "é\u2028💥", Key: "'; --", Data: []byte(`"💥"`), OccurredAt: time.Date(9999, 12, 31, 23, 59, 59, 0, time.FixedZone("", 3600))},
 	}
 	for name, size := range map[string]int{"few": len(odd), "many": n} {
-		b := batch(connectors.Append, "orders", 0, size)
+		b := connectortest.Batch(connectors.Append, "orders", 0, size)
 		for i, r := range odd {
 			r.Stream, r.Ordinal = "orders", int64(i)
 			if r.Op == "" {
@@ -316,7 +232,7 @@ func TestFewAndManyRowsArriveAlike(t *testing.T) {
 			b.Records[i] = r
 		}
 		b.Lane = name
-		write(t, opened(t, connection(t, dsn), postgres.Settings{Table: name}, connectors.Append), b)
+		connectortest.Write(t, opened(t, connection(t, dsn), postgres.Settings{Table: name}, connectors.Append), b)
 	}
 	var same int
 	const columns = `_installation, _stream, _id, _key, _op, _version, _occurred_at, _received_at, _ordinal, data::text`

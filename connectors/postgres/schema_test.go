@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"tributary/connectors"
+	"tributary/connectors/connectortest"
 	"tributary/connectors/postgres"
 	"tributary/internal/pgtest"
 )
@@ -40,8 +41,8 @@ func TestRights(t *testing.T) {
 	public := opened(t, c, postgres.Settings{}, connectors.Append)
 	for _, d := range []connectors.Destination{public, opened(t, c, postgres.Settings{Schema: "made here"}, connectors.Append)} {
 		granted := 0
-		for err := check(t, d); err != nil; err = check(t, d) {
-			wantError(t, err, connectors.Forbidden, "GRANT")
+		for err := connectortest.Check(t, d); err != nil; err = connectortest.Check(t, d) {
+			connectortest.WantError(t, err, connectors.Forbidden, "GRANT")
 			obey(err)
 			if granted++; granted > 3 {
 				t.Fatalf("obeyed, and still: %v", err)
@@ -50,47 +51,47 @@ func TestRights(t *testing.T) {
 		if granted == 0 {
 			t.Fatal("the check saw no missing right")
 		}
-		write(t, d, batch(connectors.Append, "orders", 0, 3))
+		connectortest.Write(t, d, connectortest.Batch(connectors.Append, "orders", 0, 3))
 	}
 
 	// A table of somebody else's.
 	exec(t, admin, "CREATE TABLE public.theirs (LIKE public.orders INCLUDING ALL)")
 	theirs := opened(t, c, postgres.Settings{Table: "theirs"}, connectors.Append)
-	obey(check(t, theirs))
-	if err := check(t, theirs); err != nil {
+	obey(connectortest.Check(t, theirs))
+	if err := connectortest.Check(t, theirs); err != nil {
 		t.Fatal(err)
 	}
-	write(t, theirs, batch(connectors.Append, "orders", 3, 3))
+	connectortest.Write(t, theirs, connectortest.Batch(connectors.Append, "orders", 3, 3))
 
 	// Its columns can only be changed by who owns it.
-	d, err := postgres.Definition().OpenDestination(connectors.Config{Settings: raw(t, postgres.Settings{Table: "theirs"}), Connection: raw(t, c), Layout: connectors.LayoutColumns, Env: loopback})
+	d, err := postgres.Definition().OpenDestination(connectors.Config{Settings: connectortest.JSON(t, postgres.Settings{Table: "theirs"}), Connection: connectortest.JSON(t, c), Layout: connectors.LayoutColumns, Env: connectortest.Loopback()})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer d.Close()
-	write(t, d, batch(connectors.Append, "orders", 6, 0)) // makes the engine's table
-	err = check(t, d)
-	wantError(t, err, connectors.Forbidden, "schema evolve", "OWNER TO")
+	connectortest.Write(t, d, connectortest.Batch(connectors.Append, "orders", 6, 0)) // makes the engine's table
+	err = connectortest.Check(t, d)
+	connectortest.WantError(t, err, connectors.Forbidden, "schema evolve", "OWNER TO")
 	obey(err)
-	if err := check(t, d); err != nil {
+	if err := connectortest.Check(t, d); err != nil {
 		t.Fatal(err)
 	}
-	write(t, d, batch(connectors.Append, "orders", 100, 1))
+	connectortest.Write(t, d, connectortest.Batch(connectors.Append, "orders", 100, 1))
 	exec(t, admin, "ALTER TABLE public.theirs OWNER TO "+pgx.Identifier{connection(t, dsn).User}.Sanitize(), "GRANT SELECT, INSERT, UPDATE, DELETE ON public.theirs TO "+role)
 
 	// Without the right to create, what exists is enough.
 	exec(t, admin, "REVOKE CREATE ON SCHEMA public FROM "+role)
 	again := opened(t, c, postgres.Settings{Table: "theirs"}, connectors.Append)
-	if err := check(t, again); err != nil {
+	if err := connectortest.Check(t, again); err != nil {
 		t.Fatal(err)
 	}
-	write(t, again, batch(connectors.Append, "orders", 6, 3))
-	_, err = again.Write(t.Context(), batch(connectors.Append, "orders", 6, 0))
+	connectortest.Write(t, again, connectortest.Batch(connectors.Append, "orders", 6, 3))
+	_, err = again.Write(t.Context(), connectortest.Batch(connectors.Append, "orders", 6, 0))
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = opened(t, c, postgres.Settings{Table: "new"}, connectors.Append).Write(t.Context(), batch(connectors.Append, "orders", 9, 3))
-	wantError(t, err, connectors.Forbidden, `GRANT USAGE, CREATE ON SCHEMA "public"`)
+	_, err = opened(t, c, postgres.Settings{Table: "new"}, connectors.Append).Write(t.Context(), connectortest.Batch(connectors.Append, "orders", 9, 3))
+	connectortest.WantError(t, err, connectors.Forbidden, `GRANT USAGE, CREATE ON SCHEMA "public"`)
 }
 
 func TestTableThatDoesNotFit(t *testing.T) {
@@ -100,17 +101,17 @@ func TestTableThatDoesNotFit(t *testing.T) {
 	admin := session(t, dsn)
 	exec(t, admin, `CREATE TABLE orders (_installation text, _id text, _key int, data jsonb)`)
 	d := opened(t, c, postgres.Settings{}, connectors.Append)
-	_, err := d.Write(t.Context(), batch(connectors.Append, "orders", 0, 3))
-	wantError(t, err, connectors.Invalid, `"public"."orders"`, "_stream text is missing", "_ordinal bigint is missing", "_key is integer instead of text", "data is jsonb instead of json")
-	wantError(t, check(t, opened(t, c, postgres.Settings{Table: "orders"}, connectors.Append)), connectors.Invalid, "_stream text is missing")
+	_, err := d.Write(t.Context(), connectortest.Batch(connectors.Append, "orders", 0, 3))
+	connectortest.WantError(t, err, connectors.Invalid, `"public"."orders"`, "_stream text is missing", "_ordinal bigint is missing", "_key is integer instead of text", "data is jsonb instead of json")
+	connectortest.WantError(t, connectortest.Check(t, opened(t, c, postgres.Settings{Table: "orders"}, connectors.Append)), connectors.Invalid, "_stream text is missing")
 
 	// One table does not serve both modes: in the other's one, rows would vanish.
-	write(t, d, batch(connectors.Append, "shared", 0, 3))
-	_, err = d.Write(t.Context(), batch(connectors.ModeUpsert, "shared", 3, 3))
-	wantError(t, err, connectors.Invalid, "is missing")
+	connectortest.Write(t, d, connectortest.Batch(connectors.Append, "shared", 0, 3))
+	_, err = d.Write(t.Context(), connectortest.Batch(connectors.ModeUpsert, "shared", 3, 3))
+	connectortest.WantError(t, err, connectors.Invalid, "is missing")
 	exec(t, admin, `ALTER TABLE shared ADD _version_seen bigint NOT NULL DEFAULT 0`)
-	_, err = d.Write(t.Context(), batch(connectors.ModeUpsert, "shared", 3, 3))
-	wantError(t, err, connectors.Invalid, "other mode")
+	_, err = d.Write(t.Context(), connectortest.Batch(connectors.ModeUpsert, "shared", 3, 3))
+	connectortest.WantError(t, err, connectors.Invalid, "other mode")
 	exec(t, admin, `DROP TABLE orders`)
 	if n := len(rows(t, dsn)); n != 3 {
 		t.Fatalf("%d rows, want 3", n)
@@ -124,7 +125,7 @@ func TestTableMadeBeforehand(t *testing.T) {
 	exec(t, session(t, dsn), `CREATE TABLE orders (note text DEFAULT 'mine', _installation text, _stream text, _id text, _key text, _op text, _version bigint,
 		_occurred_at timestamptz, _received_at timestamptz, _ordinal bigint, data json, a int GENERATED ALWAYS AS ((data->>'a')::int) STORED)`)
 	d := opened(t, connection(t, dsn), postgres.Settings{}, connectors.Append)
-	b := batch(connectors.Append, "orders", 0, 10)
+	b := connectortest.Batch(connectors.Append, "orders", 0, 10)
 	b.Records[4].Data = []byte(`{"a": "canary"}`)
 	r, err := d.Write(t.Context(), b)
 	if err != nil {
@@ -152,7 +153,7 @@ func TestCreateAtOnce(t *testing.T) {
 		d := open(t, def, c, postgres.Settings{Schema: "new schema"}, connectors.ModeUpsert)
 		group.Go(func() {
 			defer d.Close()
-			b := batch(connectors.ModeUpsert, "orders", 0, 3)
+			b := connectortest.Batch(connectors.ModeUpsert, "orders", 0, 3)
 			b.Epoch, b.Installation = fmt.Sprint("epoch", i), fmt.Sprint("i/", i)
 			if _, err := d.Write(t.Context(), b); err != nil {
 				t.Error(err)
@@ -170,15 +171,15 @@ func TestTableDropped(t *testing.T) {
 	t.Parallel()
 	dsn := pgtest.Database(t)
 	d := opened(t, connection(t, dsn), postgres.Settings{}, connectors.Append)
-	write(t, d, batch(connectors.Append, "orders", 0, 3))
+	connectortest.Write(t, d, connectortest.Batch(connectors.Append, "orders", 0, 3))
 	for i, name := range []string{"orders", "_tributary_ledger", "_tributary_rejected"} {
 		exec(t, session(t, dsn), "DROP TABLE "+name)
-		b := batch(connectors.Append, "orders", 3*(i+1), 3)
+		b := connectortest.Batch(connectors.Append, "orders", 3*(i+1), 3)
 		if i == 2 {
 			b.Records[1].Data = []byte(`nonsense`)
 		}
 		_, err := d.Write(t.Context(), b)
-		wantError(t, err, connectors.Unavailable, "does not exist")
+		connectortest.WantError(t, err, connectors.Unavailable, "does not exist")
 		if _, err := d.Write(t.Context(), b); err != nil {
 			t.Fatal(err)
 		}

@@ -13,12 +13,12 @@ import (
 // Check logs in, has the warehouse count to one, and looks at the stage, the database, the schema, the tables whose names are known and the role's rights to them; it says what to
 // grant. It leaves nothing behind: of an external stage it writes a file, and removes it.
 func (d *destination) Check(ctx context.Context) error {
-	ctx, leave, err := d.gate.Enter(ctx)
+	ctx, leave, err := d.Enter(ctx)
 	if err != nil {
 		return err
 	}
 	defer leave()
-	s := &store{pool: d.pool, place: d.place, mode: d.mode, layout: d.options.Layout}
+	s := &store{pool: d.pool, place: d.place, mode: d.Options.Mode, layout: d.Options.Layout}
 	var one int
 	if err := d.pool.QueryRowContext(ctx, "SELECT COUNT(*) FROM TABLE(GENERATOR(ROWCOUNT => 1))").Scan(&one); err != nil { // a constant needs no warehouse
 		return s.failed("check", err)
@@ -42,8 +42,8 @@ func (d *destination) Check(ctx context.Context) error {
 
 // checkTables looks at the tables whose names are known beforehand.
 func (d *destination) checkTables(ctx context.Context, s *store) error {
-	layouts := ownLayouts(d.options.Layout)
-	name, fixed := d.options.Name.Fixed()
+	layouts := ownLayouts(d.Options.Layout)
+	name, fixed := d.Options.Name.Fixed()
 	if fixed {
 		layouts = append(layouts, s.recordLayout(name))
 	}
@@ -64,7 +64,7 @@ func (d *destination) checkTables(ctx context.Context, s *store) error {
 		case l.mode == connectors.Append:
 			needs = needs[:2]
 		}
-		if l.mode != "" && d.options.Layout == connectors.LayoutColumns && d.options.Schema == connectors.Evolve {
+		if l.mode != "" && d.Options.Layout == connectors.LayoutColumns && d.Options.Schema == connectors.Evolve {
 			needs = []string{"OWNERSHIP"}
 		}
 		if err := s.need(ctx, "TABLE", d.place.tableName(l.table), needs...); err != nil {

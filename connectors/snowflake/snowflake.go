@@ -15,8 +15,6 @@
 package snowflake
 
 import (
-	"context"
-
 	"tributary/connectors"
 	"tributary/connectors/lifetime"
 	"tributary/connectors/table"
@@ -65,12 +63,9 @@ func Definition() connectors.Definition {
 }
 
 type destination struct {
-	pool    *pool
-	release func() error
-	place   place
-	options table.Options
-	mode    connectors.Mode
-	gate    lifetime.Gate
+	table.Destination
+	pool  *pool
+	place place
 }
 
 var (
@@ -117,25 +112,9 @@ func open(c connectors.Config, pools *lifetime.Shared[*pool]) (connectors.Destin
 	if err != nil {
 		return nil, err
 	}
-	mode := c.Mode
-	if mode == "" {
-		mode = connectors.Append
-	}
-	return &destination{pool: p, release: release, place: where, options: options, mode: mode}, nil
-}
-
-// Write keeps I3 and I5 as the package says; see table.Write.
-func (d *destination) Write(ctx context.Context, b connectors.Batch) (connectors.Result, error) {
-	ctx, leave, err := d.gate.Enter(ctx)
-	if err != nil {
-		return connectors.NewResult(len(b.Records)), err
-	}
-	defer leave()
-	return table.Write(ctx, &store{pool: d.pool, place: d.place, mode: b.Mode, layout: d.options.Layout}, d.options, b)
-}
-
-// Close ends running writes as Unavailable.
-func (d *destination) Close() error {
-	d.gate.Close()
-	return d.release()
+	d := &destination{pool: p, place: where}
+	d.Open(options, func(mode connectors.Mode) table.Store {
+		return &store{pool: p, place: where, mode: mode, layout: options.Layout}
+	}, release)
+	return d, nil
 }
