@@ -32,6 +32,16 @@ func TestDescribeShowsWhatThePageHas(t *testing.T) {
 				t.Errorf("the page of %s has no %s", r.Name, name)
 			}
 		}
+		for _, table := range generated.FindAllStringSubmatch(string(raw), -1) {
+			for _, row := range fields.FindAllStringSubmatch(table[2], -1) {
+				if table[1] == "streams" {
+					continue
+				}
+				if described := describedAs(row[1], row[2], row[3]); !described.MatchString(text) {
+					t.Errorf("%s: describe does not show the field %s as the page has it: no %s", r.Name, row[1], described)
+				}
+			}
+		}
 		for name, cells := range tables {
 			for _, cell := range cells {
 				if !strings.Contains(text, cell) {
@@ -47,8 +57,12 @@ func TestDescribeShowsWhatThePageHas(t *testing.T) {
 
 var (
 	generated = regexp.MustCompile(`(?s)<!-- begin (\w+) -->\n(.*?)<!-- end (\w+) -->`)
+	// fields are the rows of settings and credentials: name, default and meaning.
+	fields = regexp.MustCompile("(?m)^\\| `(\\w+)` \\| ((?:required|`[^`]*`)?) \\| (.*) \\|$")
 	// told are what a page puts in other words: a field's bounds, choices and secrecy.
-	told = regexp.MustCompile(`( \(secret\)| \([0-9]+ to [0-9]+\)| \(` + "`[^)]*`" + `\))+$`)
+	bounds  = regexp.MustCompile(`\(([0-9]+ to [0-9]+)\)`)
+	choices = regexp.MustCompile("\\(`([^)]*)`\\)$")
+	told    = regexp.MustCompile(`( \(secret\)| \([0-9]+ to [0-9]+\)| \(` + "`[^)]*`" + `\))+$`)
 )
 
 // tablesOf reads the generated tables: of each the cells that describe shows as they are.
@@ -78,4 +92,29 @@ func tablesOf(page string) map[string][]string {
 		}
 	}
 	return out
+}
+
+// describedAs is how describe shows a field: page_size integer (default 100, 1 to 1000) What it means.
+func describedAs(name, standard, meaning string) *regexp.Regexp {
+	var marks []string
+	if standard == "required" {
+		marks = append(marks, standard)
+	}
+	if strings.Contains(meaning, " (secret)") {
+		marks = append(marks, "secret")
+	}
+	if strings.HasPrefix(standard, "`") {
+		marks = append(marks, "default "+strings.Trim(standard, "`"))
+	}
+	if m := bounds.FindStringSubmatch(meaning); m != nil {
+		marks = append(marks, m[1])
+	}
+	if m := choices.FindStringSubmatch(meaning); m != nil {
+		marks = append(marks, "one of ["+strings.ReplaceAll(m[1], "`, `", " ")+"]")
+	}
+	said := ""
+	if marks != nil {
+		said = regexp.QuoteMeta(" (" + strings.Join(marks, ", ") + ")")
+	}
+	return regexp.MustCompile(`\b` + name + `(\[\] list of)? [a-z]+` + said + " " + regexp.QuoteMeta(told.ReplaceAllString(meaning, "")))
 }
