@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"tributary/connectors"
+	"tributary/connectors/connectortest"
 	"tributary/connectors/postgres"
 	"tributary/internal/pgtest"
 )
@@ -38,21 +39,21 @@ func TestRightsOfThePage(t *testing.T) {
 	for _, layout := range []string{connectors.LayoutRaw, connectors.LayoutColumns} {
 		for _, mode := range []connectors.Mode{connectors.Append, connectors.ModeUpsert} {
 			d, err := postgres.Definition().OpenDestination(connectors.Config{
-				Settings:   raw(t, postgres.Settings{Schema: "shop", Table: layout + "_" + string(mode) + "_{stream}"}),
-				Connection: raw(t, c), Mode: mode, Layout: layout, Env: loopback,
+				Settings:   connectortest.JSON(t, postgres.Settings{Schema: "shop", Table: layout + "_" + string(mode) + "_{stream}"}),
+				Connection: connectortest.JSON(t, c), Mode: mode, Layout: layout, Env: connectortest.Loopback(),
 			})
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := check(t, d); err != nil {
+			if err := connectortest.Check(t, d); err != nil {
 				t.Errorf("%s %s: %v", layout, mode, err)
 			}
-			b := batch(mode, "orders", 0, 300)
+			b := connectortest.Batch(mode, "orders", 0, 300)
 			b.Lane = layout + string(mode)
-			write(t, d, b)
-			b = batch(mode, "orders", 300, 1)
+			connectortest.Write(t, d, b)
+			b = connectortest.Batch(mode, "orders", 300, 1)
 			b.Lane, b.Records[0].Data = layout+string(mode), []byte(`{"a": "wider", "fresh": 1}`)
-			write(t, d, b)
+			connectortest.Write(t, d, b)
 			if err := d.Close(); err != nil {
 				t.Error(err)
 			}
