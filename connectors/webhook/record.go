@@ -1,6 +1,7 @@
 package webhook
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 
@@ -22,31 +23,41 @@ type layout struct {
 	deletes              map[string]bool
 }
 
-// records cuts an authentic and valid body into records, whose Data is part of it byte for byte (I8).
-func (l *layout) records(d connectors.Delivery) ([]connectors.Record, error) {
+// records cuts an authentic and valid body into records, whose Data is part of it byte for byte (I8). Of an array, the elements that no record can be
+// made of are told apart, unless that is all of them: then the settings may be what is wrong, and the sender is to keep them.
+func (l *layout) records(d connectors.Delivery) (got connectors.Received, err error) {
 	if l.arrays == nil {
 		r, err := l.record(d, d.Body)
 		if err != nil {
-			return nil, err
+			return got, err
 		}
-		return []connectors.Record{r}, nil
+		got.Records = []connectors.Record{r}
+		return got, nil
 	}
-	var records []connectors.Record
-	err := l.each(d.Body, l.arrays, func(data []byte) error {
-		if len(records) == maxRecords {
+	n := 0
+	var first error
+	err = l.each(d.Body, l.arrays, func(data []byte) error {
+		if n == maxRecords {
 			return fmt.Errorf("the body holds more than %d records", maxRecords)
 		}
 		r, err := l.record(d, data)
 		if err != nil {
-			return fmt.Errorf("record %d: %w", len(records), err)
+			err = fmt.Errorf("record %d: %w", n, err)
+			first = cmp.Or(first, err)
+			got.Unusable = append(got.Unusable, connectors.Unusable{Reason: err.Error(), Data: data})
+		} else {
+			got.Records = append(got.Records, r)
 		}
-		records = append(records, r)
+		n++
 		return nil
 	})
-	if err != nil {
-		return nil, err
+	if err == nil && len(got.Records) == 0 {
+		err = first
 	}
-	return records, nil
+	if err != nil {
+		return connectors.Received{}, err
+	}
+	return got, nil
 }
 
 // each calls f for every element of the arrays. An array that is missing is an error: what it was to hold is not known

@@ -2,6 +2,7 @@ package webhook_test
 
 import (
 	"net/http"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -172,10 +173,33 @@ func TestRecords(t *testing.T) {
 		_, err := receive(t, plain(`"stream":{"value":"s"},"records":"`+path+`"`), body)
 		wantKind(t, err, connectors.Invalid, "no array at "+path)
 	}
-	_, err := receive(t, plain(`"stream":{"body":".s"},"records":".[]"`), `[{"s":"a"},{}]`)
-	wantKind(t, err, connectors.Invalid, "record 1: stream: .s is missing")
-	_, err = receive(t, plain(`"stream":{"value":"s"},"records":".[]"`), "["+strings.Repeat("1,", 50_000)+"1]")
+	_, err := receive(t, plain(`"stream":{"value":"s"},"records":".[]"`), "["+strings.Repeat("1,", 50_000)+"1]")
 	wantKind(t, err, connectors.Invalid, "more than 50000 records")
+}
+
+// TestUnusableElements: an element that no record can be made of holds back none of the others and is not lost (I4). Where they are all so, it may be the
+// settings that are wrong: then the sender keeps them.
+func TestUnusableElements(t *testing.T) {
+	t.Parallel()
+	settings := plain(`"stream":{"body":".s"},"records":".[]"`)
+	body := `[{"s":"a"}, { } ,{"s":"b"},7]`
+	d := connectors.Delivery{Body: []byte(body), Header: http.Header{"X-Sign": {hexMAC("s", body)}}}
+	got, err := open(t, settings, "s", time.Time{}).Receive(t.Context(), d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(got.Records) != 2 || got.Records[0].Stream != "a" || got.Records[1].Stream != "b" {
+		t.Errorf("got the records %+v", got.Records)
+	}
+	want := []connectors.Unusable{
+		{Reason: "record 1: stream: .s is missing", Data: []byte("{ }")},
+		{Reason: "record 3: stream: .s is missing", Data: []byte("7")},
+	}
+	if !reflect.DeepEqual(got.Unusable, want) {
+		t.Errorf("got unusable %+v, want %+v", got.Unusable, want)
+	}
+	_, err = receive(t, settings, `[{},7]`)
+	wantKind(t, err, connectors.Invalid, "record 0: stream: .s is missing")
 }
 
 // TestRecordID: without an ID of the sender's, whatever tells two changes apart makes two IDs, and nothing else does (I1).

@@ -150,11 +150,11 @@ func (r *receiver) Receive(_ context.Context, d connectors.Delivery) (connectors
 			Status: http.StatusOK, ContentType: "text/plain; charset=utf-8", Body: []byte(gjson.GetBytes(d.Body, "challenge").Str),
 		}}, nil
 	}
-	records, err := r.layout.records(d)
+	got, err := r.layout.records(d)
 	if err != nil {
-		return connectors.Received{}, connectors.Errorf(connectors.Invalid, "read webhook", "%v", err)
+		return got, connectors.Errorf(connectors.Invalid, "read webhook", "%v", err)
 	}
-	return connectors.Received{Records: records}, nil
+	return got, nil
 }
 
 // isWooCommercePing recognises the unsigned request that tries out a new webhook's URL. It holds nothing but the
