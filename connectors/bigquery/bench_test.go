@@ -2,10 +2,8 @@ package bigquery_test
 
 import (
 	"context"
-	"fmt"
 	"strings"
 	"testing"
-	"time"
 
 	"cloud.google.com/go/bigquery/storage/apiv1/storagepb"
 	"google.golang.org/grpc"
@@ -17,19 +15,8 @@ import (
 
 	"tributary/connectors"
 	"tributary/connectors/bigquery/bigquerytest"
+	"tributary/connectors/connectortest"
 )
-
-// benchBatch makes a batch of 20,000 records with payloads of 495 bytes and keys in no order.
-func benchBatch(mode connectors.Mode, first int) connectors.Batch {
-	b := batch(mode, "products", first, 20_000)
-	payload := []byte(`{"p": "` + strings.Repeat("abcdefgh", 60) + `xxxxxx"}`)
-	for i := range b.Records {
-		r := &b.Records[i]
-		r.Key = fmt.Sprintf("gid://shop/Product/%016x", uint64(r.Ordinal)*11400714819323198485)
-		r.ID, r.Version, r.Data, r.OccurredAt, r.ReceivedAt = r.Key, r.Ordinal, payload, time.Unix(1793534400, 0), time.Unix(1793534401, 0)
-	}
-	return b
-}
 
 // BenchmarkWrite compares the destination with its floor on the same server: the same rows appended to the default stream in requests of 9 MB by hand, with
 // nothing that would notice a second time.
@@ -38,17 +25,7 @@ func BenchmarkWrite(b *testing.B) {
 	for _, mode := range []connectors.Mode{connectors.Append, connectors.ModeUpsert} {
 		b.Run(string(mode), func(b *testing.B) {
 			d := opened(b, bigquerytest.New(b, returned), mode)
-			n := 0
-			for b.Loop() {
-				b.StopTimer()
-				batch := benchBatch(mode, n)
-				b.StartTimer()
-				if _, err := d.Write(context.Background(), batch); err != nil {
-					b.Fatal(err)
-				}
-				n += len(batch.Records)
-			}
-			b.ReportMetric(float64(n)/b.Elapsed().Seconds(), "rows/s")
+			connectortest.BenchDestination(b, d, mode, 20_000)
 		})
 	}
 }
@@ -56,7 +33,7 @@ func BenchmarkWrite(b *testing.B) {
 func benchFloor(b *testing.B) {
 	s := bigquerytest.New(b, returned)
 	d := opened(b, s, connectors.Append)
-	if _, err := d.Write(context.Background(), batch(connectors.Append, "products", 0, 1)); err != nil { // makes the table
+	if _, err := d.Write(context.Background(), connectortest.Batch(connectors.Append, "products", 0, 1)); err != nil { // makes the table
 		b.Fatal(err)
 	}
 	conn, err := grpc.NewClient(s.Write, grpc.WithTransportCredentials(insecure.NewCredentials()))
@@ -74,11 +51,8 @@ func benchFloor(b *testing.B) {
 		}
 		m.Field = append(m.Field, &descriptorpb.FieldDescriptorProto{Name: proto.String(name), Number: proto.Int32(int32(i + 1)), Type: kind.Enum(), Label: descriptorpb.FieldDescriptorProto_LABEL_OPTIONAL.Enum()})
 	}
-	n := 0
-	for b.Loop() {
-		b.StopTimer()
-		records := benchBatch(connectors.Append, n).Records
-		b.StartTimer()
+	connectortest.BenchProducts(b, connectors.Append, 20_000, func(batch connectors.Batch) {
+		records := batch.Records
 		call, err := storagepb.NewBigQueryWriteClient(conn).AppendRows(ctx)
 		if err != nil {
 			b.Fatal(err)
@@ -115,7 +89,5 @@ func benchFloor(b *testing.B) {
 		}
 		flush()
 		_ = call.CloseSend()
-		n += len(records)
-	}
-	b.ReportMetric(float64(n)/b.Elapsed().Seconds(), "rows/s")
+	})
 }

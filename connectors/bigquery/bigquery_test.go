@@ -1,19 +1,11 @@
 package bigquery_test
 
 import (
-	"encoding/json"
-	"errors"
 	"fmt"
-	"net"
 	"os"
 	"slices"
 	"strings"
 	"testing"
-
-	"github.com/Shopify/toxiproxy/v2"
-	"github.com/prometheus/client_golang/prometheus"
-	"github.com/rs/zerolog"
-	"go.uber.org/goleak"
 
 	"tributary/connectors"
 	"tributary/connectors/bigquery"
@@ -28,9 +20,6 @@ var returned = bigquerytest.Documented()
 // TestMain fails when an error that the test server documents was never returned: a test of all is a test of each.
 func TestMain(m *testing.M) { os.Exit(documented.Run(m, returned)) }
 
-// loopback is where the test's servers are.
-var loopback = connectors.Env{Networks: []*net.IPNet{{IP: net.IPv4(127, 0, 0, 0), Mask: net.CIDRMask(8, 32)}}}
-
 // direct is a connection to a server, without a proxy between.
 func direct(s *bigquerytest.Server) bigquery.Connection {
 	return bigquery.Connection{Key: s.Key(s.REST), Endpoint: "http://" + s.REST, WriteEndpoint: "http://" + s.Write}
@@ -39,18 +28,9 @@ func direct(s *bigquerytest.Server) bigquery.Connection {
 // warehouse keeps JSON byte for byte.
 var warehouse = bigquery.Settings{Dataset: bigquerytest.Dataset, JSON: "string"}
 
-func raw(t testing.TB, v any) json.RawMessage {
-	t.Helper()
-	b, err := json.Marshal(v)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return b
-}
-
 func open(t testing.TB, def connectors.Definition, c bigquery.Connection, s bigquery.Settings, config connectors.Config) connectors.Destination {
 	t.Helper()
-	config.Settings, config.Connection, config.Env = raw(t, s), raw(t, c), loopback
+	config.Settings, config.Connection, config.Env = connectortest.JSON(t, s), connectortest.JSON(t, c), connectortest.Loopback()
 	d, err := def.OpenDestination(config)
 	if err != nil {
 		t.Fatal(err)
@@ -121,9 +101,9 @@ func columnRows(t testing.TB, s *bigquerytest.Server) []connectortest.Row {
 			text := *value
 			// What a column of text holds as JSON is said where the connector remembers it: its type is 6 there.
 			if c[0] == "TIMESTAMP" || c[0] == "STRING" && !strings.Contains(c[1], `"type":6`) {
-				text = string(raw(t, text))
+				text = string(connectortest.JSON(t, text))
 			}
-			fields = append(fields, string(raw(t, name))+":"+text)
+			fields = append(fields, string(connectortest.JSON(t, name))+":"+text)
 		}
 		slices.Sort(fields)
 		all = append(all, rowOf(t, f.row, "{"+strings.Join(fields, ",")+"}"))
@@ -133,18 +113,6 @@ func columnRows(t testing.TB, s *bigquerytest.Server) []connectortest.Row {
 
 var notOfPayload = map[string]bool{"_installation": true, "_stream": true, "_id": true, "_key": true, "_op": true, "_version": true, "_version_seen": true,
 	"_occurred_at": true, "_received_at": true, "_ordinal": true, "_epoch": true, "_lane": true}
-
-// breakable puts a proxy before an address, which can cut connections and refuse new ones.
-func breakable(t *testing.T, address string) *toxiproxy.Proxy {
-	t.Helper()
-	server := toxiproxy.NewServer(toxiproxy.NewMetricsContainer(prometheus.NewRegistry()), zerolog.Nop())
-	proxy := toxiproxy.NewProxy(server, t.Name(), "127.0.0.1:0", address)
-	if err := proxy.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(proxy.Stop)
-	return proxy
-}
 
 const canary = "canary-7f3a"
 
@@ -223,16 +191,12 @@ func suite(t *testing.T, mode connectors.Mode, once connectortest.Once, failing 
 	connectortest.TestDestination(t, connectortest.DestinationHarness{
 		Modes: []connectors.Mode{mode}, Once: once, Canary: canary, Failing: failing,
 		Apart: apart,
-		Leaves: []goleak.Option{ // a proxy that is stopped while it has bytes in hand never lets go of them
-			goleak.IgnoreAnyFunction("github.com/Shopify/toxiproxy/v2/stream.(*ChanWriter).Write"),
-			goleak.IgnoreAnyFunction("github.com/Shopify/toxiproxy/v2/toxics.(*ToxicStub).Run"),
-		},
 		New: func(t *testing.T) connectortest.DestinationPlace {
 			if connection := os.Getenv(liveVariable); connection != "" {
 				return livePlace(t, connection)
 			}
 			s := bigquerytest.New(t, returned)
-			web, write := breakable(t, s.REST), breakable(t, s.Write)
+			web, write := connectortest.Proxy(t, s.REST), connectortest.Proxy(t, s.Write)
 			c := bigquery.Connection{Key: s.Key(web.Listen), Endpoint: "http://" + web.Listen, WriteEndpoint: "http://" + write.Listen}
 			def := bigquery.Definition()
 			return connectortest.DestinationPlace{
@@ -249,13 +213,7 @@ func suite(t *testing.T, mode connectors.Mode, once connectortest.Once, failing 
 						s.AddColumn(t, table, column, map[string]string{"integer": "INTEGER", "text": "STRING", "timestamp": "TIMESTAMP"}[kind])
 					},
 				},
-				Break: func(*testing.T) { web.Stop(); write.Stop() },
-				Heal: func(t *testing.T) {
-					if err := errors.Join(web.Start(), write.Start()); err != nil {
-						t.Error(err)
-					}
-				},
-			}
+			}.Behind(web, write)
 		},
 	})
 }
@@ -264,38 +222,3 @@ func suite(t *testing.T, mode connectors.Mode, once connectortest.Once, failing 
 func TestAppend(t *testing.T) { suite(t, connectors.Append, connectortest.ByName, failing()) }
 
 func TestUpsert(t *testing.T) { suite(t, connectors.ModeUpsert, connectortest.ByLedger, nil) }
-
-// batch makes a batch of n records of a stream.
-func batch(mode connectors.Mode, stream string, first, n int) connectors.Batch {
-	b := connectors.Batch{Installation: "i/ada", Integration: "i", User: "ada", Epoch: "epoch", Lane: "warehouse", First: int64(first), Next: int64(first + n), Mode: mode}
-	for i := first; i < first+n; i++ {
-		b.Records = append(b.Records, connectors.Record{ID: fmt.Sprint("id", i), Key: fmt.Sprint("key", i), Stream: stream, Op: connectors.Upsert, Version: int64(i + 1), Ordinal: int64(i), Data: []byte(`{"a": 1}`)})
-	}
-	return b
-}
-
-func wantError(t *testing.T, err error, kind connectors.Kind, parts ...string) {
-	t.Helper()
-	var e *connectors.Error
-	if !errors.As(err, &e) || e.Kind != kind {
-		t.Fatalf("got %v, want an error of kind %s", err, kind)
-	}
-	for _, part := range parts {
-		if !strings.Contains(e.Error(), part) {
-			t.Fatalf("%q does not say %q", e.Error(), part)
-		}
-	}
-}
-
-func write(t *testing.T, d connectors.Destination, b connectors.Batch) {
-	t.Helper()
-	r, err := d.Write(t.Context(), b)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for i, o := range r.Outcomes {
-		if o != connectors.Durable {
-			t.Fatalf("record %d: outcome %d, %s", i, o, r.Reasons[i])
-		}
-	}
-}

@@ -9,6 +9,7 @@ import (
 	"tributary/connectors"
 	"tributary/connectors/bigquery"
 	"tributary/connectors/bigquery/bigquerytest"
+	"tributary/connectors/connectortest"
 )
 
 // Each error that BigQuery documents has its kind (I9), and what it says of a row is not repeated (I7). Afterwards the batch goes in, once.
@@ -40,7 +41,7 @@ func TestErrors(t *testing.T) {
 	} {
 		for kind, names := range test.want {
 			for _, name := range strings.Fields(names) {
-				b := batch(connectors.Append, "orders", next, 2)
+				b := connectortest.Batch(connectors.Append, "orders", next, 2)
 				next += 2
 				d := opened(t, s, connectors.Append)
 				s.Answer(func(call string) string {
@@ -62,11 +63,11 @@ func TestErrors(t *testing.T) {
 				if quotes := strings.Contains(err.Error(), bigquerytest.Secret); quotes && (test.call == "AppendRows" || strings.HasPrefix(name, "invalid")) {
 					t.Errorf("%s: the error quotes a row: %v", name, err)
 				}
-				untilDurable(t, d, b)
+				connectortest.UntilDurable(t, d, b)
 			}
 		}
 	}
-	wantOnce(t, s, "after all errors", batch(connectors.Append, "orders", 0, next))
+	wantOnce(t, s, "after all errors", connectortest.Batch(connectors.Append, "orders", 0, next))
 }
 
 // A token that is revoked while it is in use says that the installation needs new credentials.
@@ -74,13 +75,13 @@ func TestRevoked(t *testing.T) {
 	t.Parallel()
 	s := bigquerytest.New(t, returned)
 	d := opened(t, s, connectors.Append)
-	write(t, d, batch(connectors.Append, "orders", 0, 2))
+	connectortest.Write(t, d, connectortest.Batch(connectors.Append, "orders", 0, 2))
 	s.Revoke()
-	_, err := d.Write(t.Context(), batch(connectors.Append, "orders", 2, 2))
-	wantError(t, err, connectors.Unauthorized)
-	wantError(t, d.(connectors.Checker).Check(t.Context()), connectors.Unauthorized)
+	_, err := d.Write(t.Context(), connectortest.Batch(connectors.Append, "orders", 2, 2))
+	connectortest.WantError(t, err, connectors.Unauthorized)
+	connectortest.WantError(t, d.(connectors.Checker).Check(t.Context()), connectors.Unauthorized)
 	// A connection that is opened anew has another token.
-	write(t, opened(t, s, connectors.Append), batch(connectors.Append, "orders", 2, 2))
+	connectortest.Write(t, opened(t, s, connectors.Append), connectortest.Batch(connectors.Append, "orders", 2, 2))
 }
 
 func TestConnections(t *testing.T) {
@@ -108,17 +109,17 @@ func TestConnections(t *testing.T) {
 	} {
 		c, settings := good, warehouse
 		change(&c, &settings)
-		_, err := bigquery.Definition().OpenDestination(connectors.Config{Settings: raw(t, settings), Connection: raw(t, c), Env: loopback})
+		_, err := bigquery.Definition().OpenDestination(connectors.Config{Settings: connectortest.JSON(t, settings), Connection: connectortest.JSON(t, c), Env: connectortest.Loopback()})
 		if err == nil {
 			t.Errorf("%s: it is taken", name)
 			continue
 		}
-		wantError(t, err, connectors.Invalid)
+		connectortest.WantError(t, err, connectors.Invalid)
 	}
 	// Only the operator's own connections may be the worker.
-	ambient := connectors.Config{Settings: raw(t, warehouse), Connection: raw(t, bigquery.Connection{Project: "my-project", Ambient: true})}
+	ambient := connectors.Config{Settings: connectortest.JSON(t, warehouse), Connection: connectortest.JSON(t, bigquery.Connection{Project: "my-project", Ambient: true})}
 	_, err := bigquery.Definition().OpenDestination(ambient)
-	wantError(t, err, connectors.Invalid, "operator")
+	connectortest.WantError(t, err, connectors.Invalid, "operator")
 	ambient.Operator = true
 	d, err := bigquery.Definition().OpenDestination(ambient)
 	if err != nil {
@@ -128,6 +129,6 @@ func TestConnections(t *testing.T) {
 		t.Fatal(err)
 	}
 	// Without the operator's word no address inside is taken (I14).
-	_, err = bigquery.Definition().OpenDestination(connectors.Config{Settings: raw(t, warehouse), Connection: raw(t, good)})
-	wantError(t, err, connectors.Invalid, "url")
+	_, err = bigquery.Definition().OpenDestination(connectors.Config{Settings: connectortest.JSON(t, warehouse), Connection: connectortest.JSON(t, good)})
+	connectortest.WantError(t, err, connectors.Invalid, "url")
 }

@@ -8,6 +8,7 @@ import (
 	"tributary/connectors"
 	"tributary/connectors/bigquery"
 	"tributary/connectors/bigquery/bigquerytest"
+	"tributary/connectors/connectortest"
 )
 
 // New tables are partitioned by the time of receipt and clustered by what is looked for.
@@ -16,9 +17,9 @@ func TestTablesAsMade(t *testing.T) {
 	s := bigquerytest.New(t, returned)
 	for unit, want := range map[string]string{"": "DAY", "hour": "HOUR", "none": ""} {
 		d := open(t, bigquery.Definition(), direct(s), bigquery.Settings{Dataset: bigquerytest.Dataset, Table: "by_" + unit, Partition: unit}, connectors.Config{Mode: connectors.ModeUpsert})
-		b := batch(connectors.ModeUpsert, "orders", 0, 1)
+		b := connectortest.Batch(connectors.ModeUpsert, "orders", 0, 1)
 		b.Lane = "lane of " + unit
-		write(t, d, b)
+		connectortest.Write(t, d, b)
 		if err := d.Close(); err != nil {
 			t.Fatal(err)
 		}
@@ -42,7 +43,7 @@ func TestTypeJSON(t *testing.T) {
 	for _, mode := range []connectors.Mode{connectors.Append, connectors.ModeUpsert} {
 		s := bigquerytest.New(t, returned)
 		d := open(t, bigquery.Definition(), direct(s), bigquery.Settings{Dataset: bigquerytest.Dataset}, connectors.Config{Mode: mode})
-		b := batch(mode, "orders", 0, 50)
+		b := connectortest.Batch(mode, "orders", 0, 50)
 		b.Records[7].Data = []byte(`{ "n": 123456789012345678901234567890 }`)
 		b.Records[30].Data = []byte(`{"a": nonsense}`)
 		b.Records[8].Data = []byte("{ \"b\" : [1, 2.50],\n\"a\":1, \"a\":2 }")
@@ -87,16 +88,16 @@ func TestTablesThatDoNotFit(t *testing.T) {
 	if err := d.(connectors.Checker).Check(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	write(t, d, batch(connectors.Append, "orders", 0, 2))
+	connectortest.Write(t, d, connectortest.Batch(connectors.Append, "orders", 0, 2))
 	if err := d.(connectors.Checker).Check(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	other := opens(fixed, connectors.ModeUpsert)
-	wantError(t, other.(connectors.Checker).Check(t.Context()), connectors.Invalid, "mode append")
-	_, err := other.Write(t.Context(), batch(connectors.ModeUpsert, "orders", 0, 2))
-	wantError(t, err, connectors.Invalid, "mode append")
+	connectortest.WantError(t, other.(connectors.Checker).Check(t.Context()), connectors.Invalid, "mode append")
+	_, err := other.Write(t.Context(), connectortest.Batch(connectors.ModeUpsert, "orders", 0, 2))
+	connectortest.WantError(t, err, connectors.Invalid, "mode append")
 	fixed.JSON = "json"
-	wantError(t, opens(fixed, connectors.Append).(connectors.Checker).Check(t.Context()), connectors.Invalid, "set json to string")
+	connectortest.WantError(t, opens(fixed, connectors.Append).(connectors.Checker).Check(t.Context()), connectors.Invalid, "set json to string")
 }
 
 // A table that is dropped while a lane writes to it is made again, and the records go on.
@@ -105,15 +106,15 @@ func TestDroppedTable(t *testing.T) {
 	for _, mode := range []connectors.Mode{connectors.Append, connectors.ModeUpsert} {
 		s := bigquerytest.New(t, returned)
 		d := opened(t, s, mode)
-		write(t, d, batch(mode, "orders", 0, 2))
+		connectortest.Write(t, d, connectortest.Batch(mode, "orders", 0, 2))
 		s.Drop(t, "orders")
-		b := batch(mode, "orders", 2, 2)
+		b := connectortest.Batch(mode, "orders", 2, 2)
 		if _, err := d.Write(t.Context(), b); err == nil {
 			t.Fatal("written to a table that is not there")
 		} else if e := connectors.AsError("", err); mode == connectors.Append && e.Kind.Stops() {
 			t.Fatalf("the lane stops: %v", err)
 		}
-		untilDurable(t, d, b)
+		connectortest.UntilDurable(t, d, b)
 		wantOnce(t, s, "after the drop", b)
 	}
 }

@@ -17,20 +17,9 @@ import (
 	"github.com/snowflakedb/gosnowflake/v2"
 
 	"tributary/connectors"
+	"tributary/connectors/connectortest"
 	"tributary/connectors/snowflake/snowflaketest"
 )
-
-// benchBatch makes a batch of 20,000 records with payloads of 495 bytes and keys in no order.
-func benchBatch(mode connectors.Mode, first int) connectors.Batch {
-	b := batch(mode, "products", first, 20_000)
-	payload := []byte(`{"p": "` + strings.Repeat("abcdefgh", 60) + `xxxxxx"}`)
-	for i := range b.Records {
-		r := &b.Records[i]
-		r.Key = fmt.Sprintf("gid://shop/Product/%016x", uint64(r.Ordinal)*11400714819323198485)
-		r.ID, r.Version, r.Data, r.OccurredAt, r.ReceivedAt = r.Key, r.Ordinal, payload, time.Unix(1793534400, 0), time.Unix(1793534401, 0)
-	}
-	return b
-}
 
 // BenchmarkWrite measures Write beside its floor: the same records by the same driver into the same test server, by PUT, COPY INTO a table of lines and INSERT from
 // there, with nothing that would notice a second time.
@@ -39,17 +28,7 @@ func BenchmarkWrite(b *testing.B) {
 	for _, mode := range []connectors.Mode{connectors.Append, connectors.ModeUpsert} {
 		b.Run(string(mode), func(b *testing.B) {
 			d := opened(b, snowflaketest.New(b, &returned), mode)
-			n := 0
-			for b.Loop() {
-				b.StopTimer()
-				batch := benchBatch(mode, n)
-				b.StartTimer()
-				if _, err := d.Write(context.Background(), batch); err != nil {
-					b.Fatal(err)
-				}
-				n += len(batch.Records)
-			}
-			b.ReportMetric(float64(n)/b.Elapsed().Seconds(), "rows/s")
+			connectortest.BenchDestination(b, d, mode, 20_000)
 		})
 	}
 }
@@ -92,11 +71,8 @@ func benchFloor(b *testing.B) {
 	}
 	exec(context.Background(), "CREATE TEMPORARY TABLE IF NOT EXISTS "+schema+`"lines" ("line" VARIANT)`)
 	exec(context.Background(), "CREATE TABLE IF NOT EXISTS "+schema+`"products" (`+strings.Join(columns, ", ")+")")
-	n := 0
-	for b.Loop() {
-		b.StopTimer()
-		records := benchBatch(connectors.Append, n).Records
-		b.StartTimer()
+	connectortest.BenchProducts(b, connectors.Append, 20_000, func(batch connectors.Batch) {
+		records := batch.Records
 		var packed bytes.Buffer
 		w, err := gzip.NewWriterLevel(&packed, gzip.BestSpeed)
 		if err != nil {
@@ -113,11 +89,9 @@ func benchFloor(b *testing.B) {
 		if err := w.Close(); err != nil {
 			b.Fatal(err)
 		}
-		exec(gosnowflake.WithFilePutStream(context.Background(), bytes.NewReader(packed.Bytes())), fmt.Sprintf("PUT 'file://%d.json.gz' '@~/floor' AUTO_COMPRESS=FALSE SOURCE_COMPRESSION=GZIP OVERWRITE=TRUE", n))
-		exec(context.Background(), "COPY INTO "+schema+fmt.Sprintf(`"lines" FROM '@~/floor' FILES = ('%d.json.gz') FILE_FORMAT = (TYPE = JSON COMPRESSION = GZIP STRIP_OUTER_ARRAY = FALSE NULL_IF = ()) ON_ERROR = ABORT_STATEMENT FORCE = TRUE`, n))
+		exec(gosnowflake.WithFilePutStream(context.Background(), bytes.NewReader(packed.Bytes())), fmt.Sprintf("PUT 'file://%d.json.gz' '@~/floor' AUTO_COMPRESS=FALSE SOURCE_COMPRESSION=GZIP OVERWRITE=TRUE", batch.First))
+		exec(context.Background(), "COPY INTO "+schema+fmt.Sprintf(`"lines" FROM '@~/floor' FILES = ('%d.json.gz') FILE_FORMAT = (TYPE = JSON COMPRESSION = GZIP STRIP_OUTER_ARRAY = FALSE NULL_IF = ()) ON_ERROR = ABORT_STATEMENT FORCE = TRUE`, batch.First))
 		exec(context.Background(), "INSERT INTO "+schema+`"products" (`+strings.Join(list, ", ")+") SELECT "+strings.Join(fields, ", ")+" FROM "+schema+`"lines"`)
 		exec(context.Background(), "DELETE FROM "+schema+`"lines"`)
-		n += len(records)
-	}
-	b.ReportMetric(float64(n)/b.Elapsed().Seconds(), "rows/s")
+	})
 }

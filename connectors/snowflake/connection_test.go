@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"tributary/connectors"
+	"tributary/connectors/connectortest"
 	"tributary/connectors/snowflake"
 	"tributary/connectors/snowflake/snowflaketest"
 )
@@ -32,7 +33,7 @@ func TestLogins(t *testing.T) {
 		if err := d.(connectors.Checker).Check(t.Context()); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
-		write(t, d, batch(connectors.Append, "orders", first, 2))
+		connectortest.Write(t, d, connectortest.Batch(connectors.Append, "orders", first, 2))
 		first += 2
 	}
 	other, err := rsa.GenerateKey(rand.Reader, 2048)
@@ -43,15 +44,15 @@ func TestLogins(t *testing.T) {
 	oauth.OAuthToken = canary
 	for code, c := range map[string]snowflake.Connection{"390144": key, "390303": oauth} {
 		err := openedWith(t, c, warehouse, connectors.Config{}).(connectors.Checker).Check(t.Context())
-		wantError(t, err, connectors.Unauthorized, code)
+		connectortest.WantError(t, err, connectors.Unauthorized, code)
 		if strings.Contains(err.Error(), canary) {
 			t.Errorf("%s: the error tells the secret", code)
 		}
 	}
 	s.ExpireOAuth()
 	oauth.OAuthToken = s.OAuthToken()
-	_, err = openedWith(t, oauth, warehouse, connectors.Config{}).Write(t.Context(), batch(connectors.Append, "orders", first, 2))
-	wantError(t, err, connectors.Unauthorized, "390318")
+	_, err = openedWith(t, oauth, warehouse, connectors.Config{}).Write(t.Context(), connectortest.Batch(connectors.Append, "orders", first, 2))
+	connectortest.WantError(t, err, connectors.Unauthorized, "390318")
 }
 
 // Keys that openssl has encrypted open with their passphrase, in each way that it has.
@@ -81,8 +82,8 @@ func TestEncryptedKeys(t *testing.T) {
 	}
 	fails := func(parts ...string) {
 		t.Helper()
-		_, err := snowflake.Definition().OpenDestination(connectors.Config{Settings: raw(t, warehouse), Connection: raw(t, c), Env: loopback, Operator: true})
-		wantError(t, err, connectors.Invalid, parts...)
+		_, err := snowflake.Definition().OpenDestination(connectors.Config{Settings: connectortest.JSON(t, warehouse), Connection: connectortest.JSON(t, c), Env: connectortest.Loopback(), Operator: true})
+		connectortest.WantError(t, err, connectors.Invalid, parts...)
 		if strings.Contains(err.Error(), canary) {
 			t.Error("the error tells the secret")
 		}
@@ -150,12 +151,12 @@ func TestConnections(t *testing.T) {
 	} {
 		c, settings := good, warehouse
 		test.change(&c, &settings)
-		_, err := snowflake.Definition().OpenDestination(connectors.Config{Settings: raw(t, settings), Connection: raw(t, c), Env: loopback, Operator: true})
+		_, err := snowflake.Definition().OpenDestination(connectors.Config{Settings: connectortest.JSON(t, settings), Connection: connectortest.JSON(t, c), Env: connectortest.Loopback(), Operator: true})
 		if err == nil {
 			t.Errorf("%s: it is taken", name)
 			continue
 		}
-		wantError(t, err, connectors.Invalid, test.want)
+		connectortest.WantError(t, err, connectors.Invalid, test.want)
 	}
 	// The driver does with local files what the server says: so users name hosts of Snowflake's only (I14).
 	for host, taken := range map[string]bool{
@@ -164,7 +165,7 @@ func TestConnections(t *testing.T) {
 	} {
 		c := good
 		c.Host = host
-		d, err := snowflake.Definition().OpenDestination(connectors.Config{Settings: raw(t, warehouse), Connection: raw(t, c), Env: loopback})
+		d, err := snowflake.Definition().OpenDestination(connectors.Config{Settings: connectortest.JSON(t, warehouse), Connection: connectortest.JSON(t, c), Env: connectortest.Loopback()})
 		if taken != (err == nil) {
 			t.Errorf("host %q of a user's: %v", host, err)
 		}

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"tributary/connectors"
+	"tributary/connectors/connectortest"
 	"tributary/connectors/snowflake/snowflaketest"
 )
 
@@ -43,7 +44,7 @@ func TestErrors(t *testing.T) {
 		for kind, list := range test.want {
 			for _, one := range strings.Fields(list) {
 				code, state, _ := strings.Cut(one, "/")
-				b := batch(connectors.Append, "orders", next, 2)
+				b := connectortest.Batch(connectors.Append, "orders", next, 2)
 				if test.statement == "CREATE TABLE" {
 					for i := range b.Records {
 						b.Records[i].Stream = "others"
@@ -65,7 +66,7 @@ func TestErrors(t *testing.T) {
 				} else if strings.Contains(err.Error(), secret) || strings.Contains(err.Error(), canary) || !strings.Contains(err.Error(), code) {
 					t.Errorf("%s of %s: the message is %q", one, test.statement, err)
 				}
-				untilDurable(t, d, b)
+				connectortest.UntilDurable(t, d, b)
 			}
 		}
 	}
@@ -80,11 +81,11 @@ func TestRowErrors(t *testing.T) {
 	for _, mode := range []connectors.Mode{connectors.Append, connectors.ModeUpsert} {
 		s := snowflaketest.New(t, &returned)
 		d := openedWith(t, direct(s), warehouse, connectors.Config{Mode: mode, Layout: connectors.LayoutColumns})
-		write(t, d, batch(mode, "orders", 0, 1))
+		connectortest.Write(t, d, connectortest.Batch(mode, "orders", 0, 1))
 		for column, kind := range map[string]string{"small": "NUMBER(3,0)", "short": "VARCHAR(3)", "day": "DATE", "ratio": "FLOAT", "at": "TIMESTAMP_LTZ"} {
 			s.AddColumn(t, "orders", column, kind)
 		}
-		b := batch(mode, "orders", 1, 20)
+		b := connectortest.Batch(mode, "orders", 1, 20)
 		bad := map[int]string{3: `{"small": 12345}`, 7: `{"short": "canary"}`, 12: `{"day": "canary"}`}
 		for i, data := range bad {
 			b.Records[i].Data = []byte(data)
@@ -139,13 +140,13 @@ func TestCheck(t *testing.T) {
 		if err := check(); err != nil {
 			t.Fatal(err)
 		}
-		write(t, d, batch(mode, "orders", 0, 1))
+		connectortest.Write(t, d, connectortest.Batch(mode, "orders", 0, 1))
 		if err := check(); err != nil {
 			t.Fatal(err)
 		}
 		s.Deny(test.deny)
 		err := check()
-		wantError(t, err, connectors.Forbidden, test.want)
+		connectortest.WantError(t, err, connectors.Forbidden, test.want)
 	}
 	// A schema that is not there is made, where the role may.
 	s := snowflaketest.New(t, &returned)
@@ -155,13 +156,13 @@ func TestCheck(t *testing.T) {
 	if err := d.(connectors.Checker).Check(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	write(t, d, batch(connectors.Append, "orders", 0, 1))
+	connectortest.Write(t, d, connectortest.Batch(connectors.Append, "orders", 0, 1))
 	// PUT can't write to an external stage.
 	lake := warehouse
 	lake.Stage = snowflaketest.External
-	_, err := openedWith(t, direct(s), lake, connectors.Config{}).Write(t.Context(), batch(connectors.Append, "orders", 0, 1))
-	wantError(t, err, connectors.Invalid, "external")
+	_, err := openedWith(t, direct(s), lake, connectors.Config{}).Write(t.Context(), connectortest.Batch(connectors.Append, "orders", 0, 1))
+	connectortest.WantError(t, err, connectors.Invalid, "external")
 	loads := warehouse
 	loads.Stage = "@" + strings.ToLower(snowflaketest.Database+"."+snowflaketest.Schema+"."+snowflaketest.Stage)
-	write(t, openedWith(t, direct(s), loads, connectors.Config{}), batch(connectors.Append, "orders", 10, 1))
+	connectortest.Write(t, openedWith(t, direct(s), loads, connectors.Config{}), connectortest.Batch(connectors.Append, "orders", 10, 1))
 }

@@ -10,6 +10,8 @@ import (
 	"tributary/connectors"
 	"tributary/connectors/amazon"
 	"tributary/connectors/amazon/amazontest"
+	"tributary/connectors/connectortest"
+	"tributary/connectors/connectortest/fault"
 	"tributary/connectors/snowflake"
 	"tributary/connectors/snowflake/snowflaketest"
 )
@@ -60,7 +62,7 @@ func TestExternalStages(t *testing.T) {
 				}
 				var mu sync.Mutex
 				var during []string
-				s.Befall(func(call string) snowflaketest.Fault {
+				s.Befall(func(call string) fault.Fault {
 					mu.Lock()
 					defer mu.Unlock()
 					switch call {
@@ -69,11 +71,11 @@ func TestExternalStages(t *testing.T) {
 					case "COPY":
 						during = l.Names()
 					}
-					return snowflaketest.None
+					return fault.None
 				})
-				b := batch(mode, "orders", 0, 100)
-				write(t, d, b)
-				write(t, d, b)
+				b := connectortest.Batch(mode, "orders", 0, 100)
+				connectortest.Write(t, d, b)
+				connectortest.Write(t, d, b)
 				wantOnce(t, s, cloud, b)
 				mu.Lock()
 				if len(during) != 1 || !strings.HasPrefix(during[0], snowflaketest.LakeFolder+"tributary/") || !strings.Contains(during[0], "/0-100-") {
@@ -95,7 +97,7 @@ func TestExternalStageIsCleaned(t *testing.T) {
 		s := snowflaketest.New(t, &returned)
 		l, c, settings := lakeOn(t, s, "s3")
 		d := openedWith(t, c, settings, connectors.Config{})
-		b := batch(connectors.Append, "orders", 0, 10)
+		b := connectortest.Batch(connectors.Append, "orders", 0, 10)
 		s.Answer(func(statement string) *snowflaketest.Error {
 			if strings.HasPrefix(statement, "MERGE") {
 				return &snowflaketest.Error{Code: "370001", State: "XX000", Message: canary}
@@ -103,23 +105,23 @@ func TestExternalStageIsCleaned(t *testing.T) {
 			return nil
 		})
 		failed := false
-		s.Befall(func(call string) snowflaketest.Fault {
+		s.Befall(func(call string) fault.Fault {
 			if call == "ROLLBACK" {
 				failed = true
 			}
 			if call == "lake" && failed && cut {
-				return snowflaketest.Lost
+				return fault.Lost
 			}
-			return snowflaketest.None
+			return fault.None
 		})
 		_, err := d.Write(t.Context(), b)
-		wantError(t, err, connectors.Unavailable)
+		connectortest.WantError(t, err, connectors.Unavailable)
 		s.Befall(nil)
 		s.Answer(nil)
 		if names := l.Names(); (len(names) != 0) != cut {
 			t.Errorf("after the failure there is %q", names)
 		}
-		write(t, d, b)
+		connectortest.Write(t, d, b)
 		wantOnce(t, s, "after the failure", b)
 		if names := l.Names(); len(names) != 0 {
 			t.Errorf("%q are left", names)
@@ -188,18 +190,18 @@ func TestExternalStageRefusals(t *testing.T) {
 			test.change(t, s, l, &c, &settings)
 			d := openedWith(t, c, settings, connectors.Config{})
 			err := d.(connectors.Checker).Check(t.Context())
-			wantError(t, err, test.kind, test.says)
+			connectortest.WantError(t, err, test.kind, test.says)
 			if strings.Contains(err.Error(), canary) {
 				t.Errorf("%q tells a secret", err)
 			}
-			_, err = d.Write(t.Context(), batch(connectors.Append, "orders", 0, 3))
+			_, err = d.Write(t.Context(), connectortest.Batch(connectors.Append, "orders", 0, 3))
 			if test.checkOnly {
 				if err != nil {
 					t.Error(err)
 				}
 				return
 			}
-			wantError(t, err, test.kind, test.says)
+			connectortest.WantError(t, err, test.kind, test.says)
 			if strings.Contains(err.Error(), canary) {
 				t.Errorf("%q tells a secret", err)
 			}
@@ -218,7 +220,7 @@ func strangersKey(t *testing.T, file string) string {
 		t.Fatal(err)
 	}
 	fields["private_key"] = newKeyText(t)
-	return string(raw(t, fields))
+	return string(connectortest.JSON(t, fields))
 }
 
 // A stage that is pointed elsewhere, while a worker knows it, is looked at again instead of being filled for ever.
@@ -227,12 +229,12 @@ func TestExternalStageThatMoves(t *testing.T) {
 	s := snowflaketest.New(t, &returned)
 	_, c, settings := lakeOn(t, s, "s3")
 	d := openedWith(t, c, settings, connectors.Config{})
-	write(t, d, batch(connectors.Append, "orders", 0, 2))
+	connectortest.Write(t, d, connectortest.Batch(connectors.Append, "orders", 0, 2))
 	moved, _, _ := lakeOn(t, s, "gcs")
-	_, err := d.Write(t.Context(), batch(connectors.Append, "orders", 2, 2))
-	wantError(t, err, connectors.Unavailable, "not on the stage")
-	_, err = d.Write(t.Context(), batch(connectors.Append, "orders", 2, 2))
-	wantError(t, err, connectors.Invalid, "points to another place")
+	_, err := d.Write(t.Context(), connectortest.Batch(connectors.Append, "orders", 2, 2))
+	connectortest.WantError(t, err, connectors.Unavailable, "not on the stage")
+	_, err = d.Write(t.Context(), connectortest.Batch(connectors.Append, "orders", 2, 2))
+	connectortest.WantError(t, err, connectors.Invalid, "points to another place")
 	if names := moved.Names(); len(names) != 0 {
 		t.Errorf("%q are there", names)
 	}
@@ -275,7 +277,7 @@ func TestExternalStageConnections(t *testing.T) {
 		settings.Stage = snowflaketest.External
 		test.change(&storage, &settings)
 		c := snowflake.Connection{Account: snowflaketest.Account, User: snowflaketest.User, Password: canary, Storage: storage}
-		d, err := snowflake.Definition().OpenDestination(connectors.Config{Settings: raw(t, settings), Connection: raw(t, c)})
+		d, err := snowflake.Definition().OpenDestination(connectors.Config{Settings: connectortest.JSON(t, settings), Connection: connectortest.JSON(t, c)})
 		if err == nil {
 			if test.want != "" {
 				t.Errorf("%s: it opens", name)
@@ -289,7 +291,7 @@ func TestExternalStageConnections(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 			continue
 		}
-		wantError(t, err, connectors.Invalid, test.want)
+		connectortest.WantError(t, err, connectors.Invalid, test.want)
 		if strings.Contains(err.Error(), canary) {
 			t.Errorf("%s: %q tells a secret", name, err)
 		}
@@ -300,6 +302,6 @@ func TestExternalStageConnections(t *testing.T) {
 	settings := warehouse
 	settings.Stage = snowflaketest.External
 	c := snowflake.Connection{Account: snowflaketest.Account, User: snowflaketest.User, Password: canary, Storage: ambient}
-	_, err := snowflake.Definition().OpenDestination(connectors.Config{Settings: raw(t, settings), Connection: raw(t, c)})
-	wantError(t, err, connectors.Invalid, "operator")
+	_, err := snowflake.Definition().OpenDestination(connectors.Config{Settings: connectortest.JSON(t, settings), Connection: connectortest.JSON(t, c)})
+	connectortest.WantError(t, err, connectors.Invalid, "operator")
 }

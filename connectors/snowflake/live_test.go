@@ -45,7 +45,7 @@ func livePlace(t *testing.T, c snowflake.Connection, settings snowflake.Settings
 	t.Helper()
 	settings.Schema = "tributary_test_" + strings.ToLower(rand.Text()[:12])
 	settings.Schema = strconv.Quote(settings.Schema) // it is plain
-	db, err := snowflake.OpenSQL(c, loopback)
+	db, err := snowflake.OpenSQL(c, connectortest.Loopback())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -129,10 +129,10 @@ func TestLivePlace(t *testing.T) {
 		place := livePlace(t, direct(s), warehouse)
 		d := place.Open(t, connectors.Append)
 		defer d.Close()
-		b := batch(connectors.Append, `orders of "ours"`, 0, 3)
-		write(t, d, b)
+		b := connectortest.Batch(connectors.Append, `orders of "ours"`, 0, 3)
+		connectortest.Write(t, d, b)
 		got := place.Rows(t)
-		if len(got) != 3 || got[0].Data != `{"a": 1}` || got[0].Stream != b.Records[0].Stream {
+		if len(got) != 3 || got[0].Data != `{"a":1}` || got[0].Stream != b.Records[0].Stream {
 			t.Errorf("the rows are %+v", got)
 		}
 	})

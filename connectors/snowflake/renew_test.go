@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"tributary/connectors"
+	"tributary/connectors/connectortest"
 	"tributary/connectors/snowflake"
 	"tributary/connectors/snowflake/snowflaketest"
 )
@@ -21,7 +22,7 @@ func renewable(s *snowflaketest.Server) snowflake.Connection {
 
 func renewed(t *testing.T, connection json.RawMessage, now time.Time) (json.RawMessage, error) {
 	t.Helper()
-	env := loopback
+	env := connectortest.Loopback()
 	env.Now = func() time.Time { return now }
 	return snowflake.Definition().Renewal.Renew(t.Context(), connectors.Config{Connection: connection, Env: env, Operator: true})
 }
@@ -34,7 +35,7 @@ func TestTokensAreRenewed(t *testing.T) {
 	external.OAuthRefreshToken, external.OAuthTokenURL, external.OAuthScope = "", s.URL+"/external/token", "session:role:"+snowflaketest.Role
 	first := 0
 	for name, start := range map[string]snowflake.Connection{"Snowflake's": renewable(s), "another's": external} {
-		c := raw(t, start)
+		c := connectortest.JSON(t, start)
 		r := snowflake.Definition().Renewal
 		now := time.Date(2026, 11, 28, 12, 0, 0, 0, time.UTC)
 		if !r.Due(c).Before(now) || !r.Expires(c).Before(now) {
@@ -60,7 +61,7 @@ func TestTokensAreRenewed(t *testing.T) {
 			if err := d.(connectors.Checker).Check(t.Context()); err != nil {
 				t.Errorf("%s: %v", name, err)
 			}
-			write(t, d, batch(connectors.Append, "orders", first, 1))
+			connectortest.Write(t, d, connectortest.Batch(connectors.Append, "orders", first, 1))
 			first++
 			c, now = next, now.Add(8*time.Minute)
 		}
@@ -69,7 +70,7 @@ func TestTokensAreRenewed(t *testing.T) {
 	lasting := direct(s)
 	lasting.Password, lasting.OAuthToken = "", s.OAuthToken()
 	for _, c := range []snowflake.Connection{lasting, direct(s)} {
-		if r := snowflake.Definition().Renewal; !r.Due(raw(t, c)).IsZero() || !r.Expires(raw(t, c)).IsZero() {
+		if r := snowflake.Definition().Renewal; !r.Due(connectortest.JSON(t, c)).IsZero() || !r.Expires(connectortest.JSON(t, c)).IsZero() {
 			t.Error("it is due without a means to renew it")
 		}
 	}
@@ -97,8 +98,8 @@ func TestRenewingIsRefused(t *testing.T) {
 	} {
 		c := renewable(s)
 		test.change(&c)
-		_, err := renewed(t, raw(t, c), time.Now())
-		wantError(t, err, test.kind, test.says)
+		_, err := renewed(t, connectortest.JSON(t, c), time.Now())
+		connectortest.WantError(t, err, test.kind, test.says)
 		if text := err.Error(); strings.Contains(text, canary) || strings.Contains(text, snowflaketest.ClientSecret) || strings.Contains(text, s.RefreshToken()) {
 			t.Errorf("%s: %q tells a secret", name, text)
 		}

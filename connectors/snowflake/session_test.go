@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"tributary/connectors"
+	"tributary/connectors/connectortest"
+	"tributary/connectors/connectortest/fault"
 	"tributary/connectors/snowflake"
 	"tributary/connectors/snowflake/snowflaketest"
 )
@@ -20,12 +22,12 @@ func TestExpiredSession(t *testing.T) {
 	t.Parallel()
 	s := snowflaketest.New(t, &returned)
 	d := opened(t, s, connectors.Append)
-	write(t, d, batch(connectors.Append, "orders", 0, 2))
+	connectortest.Write(t, d, connectortest.Batch(connectors.Append, "orders", 0, 2))
 	s.ExpireSessions(false)
-	write(t, d, batch(connectors.Append, "orders", 2, 2))
+	connectortest.Write(t, d, connectortest.Batch(connectors.Append, "orders", 2, 2))
 	s.ExpireSessions(true)
-	untilDurable(t, d, batch(connectors.Append, "orders", 4, 2))
-	wantOnce(t, s, "after both", batch(connectors.Append, "orders", 0, 6))
+	connectortest.UntilDurable(t, d, connectortest.Batch(connectors.Append, "orders", 4, 2))
+	wantOnce(t, s, "after both", connectortest.Batch(connectors.Append, "orders", 0, 6))
 }
 
 // Who logs in with a secret that has been changed needs new credentials; the connection with the new one works, while sessions of the old one go on.
@@ -35,21 +37,21 @@ func TestRotatedSecret(t *testing.T) {
 	def := snowflake.Definition()
 	old := open(t, def, direct(s), warehouse, connectors.Config{})
 	defer old.Close()
-	write(t, old, batch(connectors.Append, "orders", 0, 2))
+	connectortest.Write(t, old, connectortest.Batch(connectors.Append, "orders", 0, 2))
 	s.SetPassword("another")
-	write(t, old, batch(connectors.Append, "orders", 2, 2))
+	connectortest.Write(t, old, connectortest.Batch(connectors.Append, "orders", 2, 2))
 	s.ExpireSessions(true)
-	_, err := old.Write(t.Context(), batch(connectors.Append, "orders", 4, 2))
+	_, err := old.Write(t.Context(), connectortest.Batch(connectors.Append, "orders", 4, 2))
 	if err != nil { // the session that ended
-		wantError(t, err, connectors.Unavailable)
-		_, err = old.Write(t.Context(), batch(connectors.Append, "orders", 4, 2))
+		connectortest.WantError(t, err, connectors.Unavailable)
+		_, err = old.Write(t.Context(), connectortest.Batch(connectors.Append, "orders", 4, 2))
 	}
-	wantError(t, err, connectors.Unauthorized, "390100")
+	connectortest.WantError(t, err, connectors.Unauthorized, "390100")
 	c := direct(s)
 	c.Password = "another"
 	fresh := open(t, def, c, warehouse, connectors.Config{})
 	defer fresh.Close()
-	write(t, fresh, batch(connectors.Append, "orders", 4, 2))
+	connectortest.Write(t, fresh, connectortest.Batch(connectors.Append, "orders", 4, 2))
 }
 
 // Who is cancelled aborts the statement that runs, and leaves nothing open.
@@ -57,30 +59,30 @@ func TestCancelAborts(t *testing.T) {
 	t.Parallel()
 	s := snowflaketest.New(t, &returned)
 	d := opened(t, s, connectors.Append)
-	write(t, d, batch(connectors.Append, "orders", 0, 2))
+	connectortest.Write(t, d, connectortest.Batch(connectors.Append, "orders", 0, 2))
 	var aborts atomic.Int32
-	s.Befall(func(call string) snowflaketest.Fault {
+	s.Befall(func(call string) fault.Fault {
 		if call == "abort" {
 			aborts.Add(1)
 		}
-		return snowflaketest.None
+		return fault.None
 	})
 	release := s.Hold() // so that COPY waits
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() {
-		_, err := d.Write(ctx, batch(connectors.Append, "orders", 2, 2))
+		_, err := d.Write(ctx, connectortest.Batch(connectors.Append, "orders", 2, 2))
 		ended <- err
 	}()
 	eventually(t, func() bool { return s.Waiting() == 1 })
 	cancel()
-	wantError(t, <-ended, connectors.Unavailable)
+	connectortest.WantError(t, <-ended, connectors.Unavailable)
 	eventually(t, func() bool { return s.Waiting() == 0 }) // although nobody has let it write
 	if aborts.Load() == 0 {
 		t.Error("no statement was aborted")
 	}
 	release()
-	write(t, d, batch(connectors.Append, "orders", 2, 2))
+	connectortest.Write(t, d, connectortest.Batch(connectors.Append, "orders", 2, 2))
 }
 
 func eventually(t *testing.T, is func() bool) {
@@ -100,8 +102,8 @@ func TestLongStatements(t *testing.T) {
 	s := snowflaketest.New(t, &returned)
 	s.SetPatience(0)
 	d := opened(t, s, connectors.ModeUpsert)
-	write(t, d, batch(connectors.ModeUpsert, "orders", 0, 20))
-	wantOnce(t, s, "slowly", batch(connectors.ModeUpsert, "orders", 0, 20))
+	connectortest.Write(t, d, connectortest.Batch(connectors.ModeUpsert, "orders", 0, 20))
+	wantOnce(t, s, "slowly", connectortest.Batch(connectors.ModeUpsert, "orders", 0, 20))
 }
 
 // The driver tries an upload again by itself, with what is left of the file; no record gets lost for it (I4).
@@ -117,8 +119,8 @@ func TestUploads(t *testing.T) {
 			}
 			return 0
 		})
-		b := batch(connectors.Append, "orders", 0, 50)
-		untilDurable(t, d, b)
+		b := connectortest.Batch(connectors.Append, "orders", 0, 50)
+		connectortest.UntilDurable(t, d, b)
 		wantOnce(t, s, http.StatusText(status), b)
 		if files := s.Files(); len(files) != 0 {
 			t.Errorf("%q are left on the stage", files)
@@ -131,11 +133,11 @@ func TestLostLine(t *testing.T) {
 	t.Parallel()
 	s := snowflaketest.New(t, &returned)
 	d := opened(t, s, connectors.ModeUpsert)
-	b := batch(connectors.ModeUpsert, "orders", 0, 50)
+	b := connectortest.Batch(connectors.ModeUpsert, "orders", 0, 50)
 	s.LoseLine()
 	_, err := d.Write(t.Context(), b)
-	wantError(t, err, connectors.Unavailable, "49 of 50")
-	untilDurable(t, d, b)
+	connectortest.WantError(t, err, connectors.Unavailable, "49 of 50")
+	connectortest.UntilDurable(t, d, b)
 	wantOnce(t, s, "after the loss", b)
 }
 
@@ -146,7 +148,7 @@ func TestNoNativeLibrary(t *testing.T) {
 		return // there is no list of what is loaded
 	}
 	s := snowflaketest.New(t, &returned)
-	write(t, opened(t, s, connectors.Append), batch(connectors.Append, "orders", 0, 1))
+	connectortest.Write(t, opened(t, s, connectors.Append), connectortest.Batch(connectors.Append, "orders", 0, 1))
 	loaded, err := os.ReadFile("/proc/self/maps")
 	if err != nil {
 		t.Fatal(err)

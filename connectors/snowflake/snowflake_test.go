@@ -5,20 +5,12 @@ import (
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/x509"
-	"encoding/json"
 	"encoding/pem"
-	"errors"
 	"fmt"
-	"net"
 	"os"
 	"slices"
 	"strings"
 	"testing"
-
-	"github.com/Shopify/toxiproxy/v2"
-	"github.com/prometheus/client_golang/prometheus"
-	"github.com/rs/zerolog"
-	"go.uber.org/goleak"
 
 	"tributary/connectors"
 	"tributary/connectors/connectortest"
@@ -50,9 +42,6 @@ func wholeRun() bool {
 	return true
 }
 
-// loopback is where the test's servers are.
-var loopback = connectors.Env{Networks: []*net.IPNet{{IP: net.IPv4(127, 0, 0, 0), Mask: net.CIDRMask(8, 32)}}}
-
 // direct is a connection to a server, without a proxy between.
 func direct(s *snowflaketest.Server) snowflake.Connection {
 	return snowflake.Connection{Account: snowflaketest.Account, User: snowflaketest.User, Password: snowflaketest.Password, Warehouse: snowflaketest.Warehouse, Host: s.URL}
@@ -61,18 +50,9 @@ func direct(s *snowflaketest.Server) snowflake.Connection {
 // warehouse keeps names as they are and JSON byte for byte.
 var warehouse = snowflake.Settings{Database: snowflaketest.Database, Schema: snowflaketest.Schema, Names: "exact", JSON: "string"}
 
-func raw(t testing.TB, v any) json.RawMessage {
-	t.Helper()
-	b, err := json.Marshal(v)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return b
-}
-
 func open(t testing.TB, def connectors.Definition, c snowflake.Connection, s snowflake.Settings, config connectors.Config) connectors.Destination {
 	t.Helper()
-	config.Settings, config.Connection, config.Env, config.Operator = raw(t, s), raw(t, c), loopback, true
+	config.Settings, config.Connection, config.Env, config.Operator = connectortest.JSON(t, s), connectortest.JSON(t, c), connectortest.Loopback(), true
 	d, err := def.OpenDestination(config)
 	if err != nil {
 		t.Fatal(err)
@@ -164,9 +144,9 @@ func columnRows(t testing.TB, s *snowflaketest.Server) []connectortest.Row {
 			text := *value
 			lower := strings.ToLower(name)
 			if kind := types[table][lower]; (strings.HasPrefix(kind, "VARCHAR") || strings.HasPrefix(kind, "TIMESTAMP")) && !asJSON[strings.ToLower(table)+"\x00"+lower] {
-				text = string(raw(t, text))
+				text = string(connectortest.JSON(t, text))
 			}
-			fields = append(fields, string(raw(t, name))+":"+text)
+			fields = append(fields, string(connectortest.JSON(t, name))+":"+text)
 		}
 		slices.Sort(fields)
 		all = append(all, rowOf(t, row, "{"+strings.Join(fields, ",")+"}"))
@@ -176,18 +156,6 @@ func columnRows(t testing.TB, s *snowflaketest.Server) []connectortest.Row {
 
 var notOfPayload = map[string]bool{"_installation": true, "_stream": true, "_id": true, "_key": true, "_op": true, "_version": true, "_version_seen": true,
 	"_occurred_at": true, "_received_at": true, "_ordinal": true}
-
-// breakable puts a proxy before an address, which can cut connections and refuse new ones.
-func breakable(t *testing.T, address string) *toxiproxy.Proxy {
-	t.Helper()
-	server := toxiproxy.NewServer(toxiproxy.NewMetricsContainer(prometheus.NewRegistry()), zerolog.Nop())
-	proxy := toxiproxy.NewProxy(server, t.Name(), "127.0.0.1:0", address)
-	if err := proxy.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(proxy.Stop)
-	return proxy
-}
 
 const canary = "canary-7f3a"
 
@@ -248,16 +216,12 @@ func suite(t *testing.T, settings snowflake.Settings, failing map[string]connect
 	h := connectortest.DestinationHarness{
 		Modes: []connectors.Mode{connectors.Append, connectors.ModeUpsert}, Once: connectortest.ByLedger, Canary: canary, Failing: failing,
 		Apart: func(t *testing.T) connectortest.DestinationPlace { return placeApart(t, settings) },
-		Leaves: []goleak.Option{ // a proxy that is stopped while it has bytes in hand never lets go of them
-			goleak.IgnoreAnyFunction("github.com/Shopify/toxiproxy/v2/stream.(*ChanWriter).Write"),
-			goleak.IgnoreAnyFunction("github.com/Shopify/toxiproxy/v2/toxics.(*ToxicStub).Run"),
-		},
 		New: func(t *testing.T) connectortest.DestinationPlace {
 			if place, ok := live(t, settings); ok && settings.JSON != "" { // how VARIANT spells is known of the stand-in alone
 				return place
 			}
 			s := snowflaketest.New(t, &returned)
-			proxy := breakable(t, strings.TrimPrefix(s.URL, "http://"))
+			proxy := connectortest.Proxy(t, strings.TrimPrefix(s.URL, "http://"))
 			c := direct(s)
 			c.Host = "http://" + proxy.Listen
 			def := snowflake.Definition()
@@ -265,14 +229,8 @@ func suite(t *testing.T, settings snowflake.Settings, failing map[string]connect
 				Open: func(t *testing.T, mode connectors.Mode) connectors.Destination {
 					return open(t, def, c, settings, connectors.Config{Mode: mode})
 				},
-				Rows:  func(t *testing.T) []connectortest.Row { return rows(t, s) },
-				Break: func(*testing.T) { proxy.Stop() },
-				Heal: func(t *testing.T) {
-					if err := proxy.Start(); err != nil {
-						t.Error(err)
-					}
-				},
-			}
+				Rows: func(t *testing.T) []connectortest.Row { return rows(t, s) },
+			}.Behind(proxy)
 			place.Columns = &connectortest.ColumnsPlace{
 				Open: func(t *testing.T, mode connectors.Mode, rule connectors.SchemaRule) connectors.Destination {
 					return open(t, def, c, settings, connectors.Config{Mode: mode, Layout: connectors.LayoutColumns, Schema: rule})
@@ -307,41 +265,6 @@ func TestDestination(t *testing.T) { suite(t, warehouse, failing()) }
 // TestDestinationDefaults runs it with those that a block has by default: names in upper case, and VARIANT.
 func TestDestinationDefaults(t *testing.T) {
 	suite(t, snowflake.Settings{Database: snowflaketest.Database, Schema: snowflaketest.Schema}, nil)
-}
-
-// batch makes a batch of n records of a stream.
-func batch(mode connectors.Mode, stream string, first, n int) connectors.Batch {
-	b := connectors.Batch{Installation: "i/ada", Integration: "i", User: "ada", Epoch: "epoch", Lane: "warehouse", First: int64(first), Next: int64(first + n), Mode: mode}
-	for i := first; i < first+n; i++ {
-		b.Records = append(b.Records, connectors.Record{ID: fmt.Sprint("id", i), Key: fmt.Sprint("key", i), Stream: stream, Op: connectors.Upsert, Version: int64(i + 1), Ordinal: int64(i), Data: []byte(`{"a": 1}`)})
-	}
-	return b
-}
-
-func wantError(t *testing.T, err error, kind connectors.Kind, parts ...string) {
-	t.Helper()
-	var e *connectors.Error
-	if !errors.As(err, &e) || e.Kind != kind {
-		t.Fatalf("got %v, want an error of kind %s", err, kind)
-	}
-	for _, part := range parts {
-		if !strings.Contains(e.Error(), part) {
-			t.Fatalf("%q does not say %q", e.Error(), part)
-		}
-	}
-}
-
-func write(t *testing.T, d connectors.Destination, b connectors.Batch) {
-	t.Helper()
-	r, err := d.Write(t.Context(), b)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for i, o := range r.Outcomes {
-		if o != connectors.Durable {
-			t.Fatalf("record %d: outcome %d, %s", i, o, r.Reasons[i])
-		}
-	}
 }
 
 // newKeyText is a key of nobody's as PEM text.

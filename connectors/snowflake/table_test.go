@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"tributary/connectors"
+	"tributary/connectors/connectortest"
+	"tributary/connectors/connectortest/fault"
 	"tributary/connectors/snowflake"
 	"tributary/connectors/snowflake/snowflaketest"
 )
@@ -17,10 +19,10 @@ func TestDefaults(t *testing.T) {
 	for _, mode := range []connectors.Mode{connectors.Append, connectors.ModeUpsert} {
 		s := snowflaketest.New(t, &returned)
 		d := openedWith(t, direct(s), snowflake.Settings{Database: "analytics", Schema: "crm"}, connectors.Config{Mode: mode})
-		b := batch(mode, "orders", 0, 4)
+		b := connectortest.Batch(mode, "orders", 0, 4)
 		b.Records[1].Stream, b.Records[2].Stream = "Orders", "ORDERS" // one table
-		write(t, d, b)
-		write(t, d, b)
+		connectortest.Write(t, d, b)
+		connectortest.Write(t, d, b)
 		columns, clustered := s.Table(t, "ORDERS")
 		kinds := make(map[string]string)
 		for _, c := range columns {
@@ -41,7 +43,7 @@ func TestDefaults(t *testing.T) {
 		}
 	}
 	s := snowflaketest.New(t, &returned)
-	write(t, openedWith(t, direct(s), snowflake.Settings{Database: "analytics", Schema: "crm", Cluster: "none"}, connectors.Config{}), batch(connectors.Append, "orders", 0, 1))
+	connectortest.Write(t, openedWith(t, direct(s), snowflake.Settings{Database: "analytics", Schema: "crm", Cluster: "none"}, connectors.Config{}), connectortest.Batch(connectors.Append, "orders", 0, 1))
 	if _, clustered := s.Table(t, "ORDERS"); clustered != "" {
 		t.Errorf("it is clustered by %s", clustered)
 	}
@@ -75,7 +77,7 @@ func TestVariant(t *testing.T) {
 			payloads = append(payloads, p)
 		}
 		payloads = append(payloads, refused...)
-		b := batch(mode, "orders", 0, len(payloads))
+		b := connectortest.Batch(mode, "orders", 0, len(payloads))
 		for i, p := range payloads {
 			b.Records[i].Data = []byte(p)
 		}
@@ -111,13 +113,13 @@ func TestUpperColumns(t *testing.T) {
 	t.Parallel()
 	s := snowflaketest.New(t, &returned)
 	d := openedWith(t, direct(s), snowflake.Settings{Database: "analytics", Schema: "crm"}, connectors.Config{Layout: connectors.LayoutColumns})
-	b := batch(connectors.Append, "orders", 0, 2)
+	b := connectortest.Batch(connectors.Append, "orders", 0, 2)
 	b.Records[0].Data = []byte(`{"email":"a","Email":"b","total":1,"größe":2.5,"tags":[1],"select":true}`)
 	b.Records[1].Data = []byte(`{"email":"c","total":"many","tags":{"x":1}}`)
 	one, other := b, b
 	one.Records, one.Next, other.Records, other.First = b.Records[:1], 1, b.Records[1:], 1
-	write(t, d, one)
-	write(t, d, other)
+	connectortest.Write(t, d, one)
+	connectortest.Write(t, d, other)
 	found := false
 	s.Read(t, "EMAIL", func(_ string, row map[string]*string) {
 		if text(row["_ID"]) == "id0" {
@@ -149,16 +151,16 @@ func TestTablesThatDoNotFit(t *testing.T) {
 	s := snowflaketest.New(t, &returned)
 	fixed := warehouse
 	fixed.Table = "orders"
-	write(t, openedWith(t, direct(s), fixed, connectors.Config{}), batch(connectors.Append, "orders", 0, 2))
+	connectortest.Write(t, openedWith(t, direct(s), fixed, connectors.Config{}), connectortest.Batch(connectors.Append, "orders", 0, 2))
 	other := openedWith(t, direct(s), fixed, connectors.Config{Mode: connectors.ModeUpsert})
-	wantError(t, other.(connectors.Checker).Check(t.Context()), connectors.Invalid, "the other mode")
-	_, err := other.Write(t.Context(), batch(connectors.ModeUpsert, "orders", 0, 2))
-	wantError(t, err, connectors.Invalid, "the other mode")
+	connectortest.WantError(t, other.(connectors.Checker).Check(t.Context()), connectors.Invalid, "the other mode")
+	_, err := other.Write(t.Context(), connectortest.Batch(connectors.ModeUpsert, "orders", 0, 2))
+	connectortest.WantError(t, err, connectors.Invalid, "the other mode")
 	fixed.JSON = "variant"
-	wantError(t, openedWith(t, direct(s), fixed, connectors.Config{}).(connectors.Checker).Check(t.Context()), connectors.Invalid, "VARCHAR", "instead of VARIANT", "json")
+	connectortest.WantError(t, openedWith(t, direct(s), fixed, connectors.Config{}).(connectors.Checker).Check(t.Context()), connectors.Invalid, "VARCHAR", "instead of VARIANT", "json")
 	s.Run(t, `CREATE TABLE IF NOT EXISTS "ANALYTICS"."CRM"."mine" ("id" NUMBER(38,0))`)
 	fixed.Table = "mine"
-	wantError(t, openedWith(t, direct(s), fixed, connectors.Config{}).(connectors.Checker).Check(t.Context()), connectors.Invalid, "is missing")
+	connectortest.WantError(t, openedWith(t, direct(s), fixed, connectors.Config{}).(connectors.Checker).Check(t.Context()), connectors.Invalid, "is missing")
 }
 
 // A table that is dropped while a lane writes to it is made again, and the records go on.
@@ -168,15 +170,15 @@ func TestDroppedTable(t *testing.T) {
 		for _, mode := range []connectors.Mode{connectors.Append, connectors.ModeUpsert} {
 			s := snowflaketest.New(t, &returned)
 			d := openedWith(t, direct(s), warehouse, connectors.Config{Mode: mode, Layout: layout})
-			write(t, d, batch(mode, "orders", 0, 2))
+			connectortest.Write(t, d, connectortest.Batch(mode, "orders", 0, 2))
 			s.Drop(t, "orders")
-			b := batch(mode, "orders", 2, 2)
+			b := connectortest.Batch(mode, "orders", 2, 2)
 			if _, err := d.Write(t.Context(), b); err == nil {
 				t.Fatal("written to a table that is not there")
 			} else if connectors.AsError("", err).Kind.Stops() {
 				t.Fatalf("the lane stops: %v", err)
 			}
-			untilDurable(t, d, b)
+			connectortest.UntilDurable(t, d, b)
 			wantOnce(t, s, "after the drop", b)
 		}
 	}
@@ -188,26 +190,26 @@ func TestColumnsMeanwhile(t *testing.T) {
 	s := snowflaketest.New(t, &returned)
 	config := connectors.Config{Mode: connectors.ModeUpsert, Layout: connectors.LayoutColumns}
 	d, other := openedWith(t, direct(s), warehouse, config), openedWith(t, direct(s), warehouse, config)
-	b := batch(connectors.ModeUpsert, "orders", 0, 1)
-	write(t, d, b)
+	b := connectortest.Batch(connectors.ModeUpsert, "orders", 0, 1)
+	connectortest.Write(t, d, b)
 	brought := b
 	brought.Lane, brought.Records = "other", []connectors.Record{b.Records[0]}
 	brought.Records[0].Version, brought.Records[0].ID, brought.Records[0].Data = 2, "brought", []byte(`{"b": 2}`)
-	newest := batch(connectors.ModeUpsert, "orders", 1, 1)
+	newest := connectortest.Batch(connectors.ModeUpsert, "orders", 1, 1)
 	newest.Records[0].Key, newest.Records[0].Version, newest.Records[0].Data = b.Records[0].Key, 3, []byte(`{"a": 3}`)
 	done := false
-	s.Befall(func(call string) snowflaketest.Fault {
+	s.Befall(func(call string) fault.Fault {
 		if call == "PUT" && !done {
 			done = true
-			write(t, other, brought)
+			connectortest.Write(t, other, brought)
 		}
-		return snowflaketest.None
+		return fault.None
 	})
 	_, err := d.Write(t.Context(), newest)
 	s.Befall(nil)
 	if err != nil {
-		wantError(t, err, connectors.Unavailable, "columns")
-		untilDurable(t, d, newest)
+		connectortest.WantError(t, err, connectors.Unavailable, "columns")
+		connectortest.UntilDurable(t, d, newest)
 	}
 	for _, r := range columnRows(t, s) {
 		if r.Data != `{"a":3}` {

@@ -16,6 +16,8 @@ import (
 	"time"
 
 	rest "google.golang.org/api/bigquery/v2"
+
+	"tributary/connectors/connectortest/fault"
 )
 
 // handler routes the REST API.
@@ -43,8 +45,8 @@ func (s *Server) handler() http.Handler {
 }
 
 func (s *Server) serve(w http.ResponseWriter, r *http.Request, name string, run func(*http.Request) (any, *failure)) {
-	fault := s.befalls(name)
-	if fault == Lost {
+	befell := s.Befalls(name)
+	if befell == fault.Lost {
 		panic(http.ErrAbortHandler)
 	}
 	if reason := s.answers(name); reason != "" {
@@ -54,7 +56,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, name string, run 
 	}
 	answer, f := s.run(r, run)
 	switch {
-	case fault == Unheard:
+	case befell == fault.Unheard:
 		panic(http.ErrAbortHandler)
 	case f != nil:
 		s.refuse(w, f)
@@ -83,7 +85,7 @@ func (s *Server) known(authorization string) bool { return authorization == "Bea
 
 // exchange gives a token for a signed assertion.
 func (s *Server) exchange(w http.ResponseWriter, r *http.Request) {
-	if s.befalls("token") != None {
+	if s.Befalls("token") != fault.None {
 		panic(http.ErrAbortHandler)
 	}
 	s.mu.Lock()

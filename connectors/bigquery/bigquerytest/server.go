@@ -28,6 +28,7 @@ import (
 	"google.golang.org/grpc"
 
 	"tributary/connectors/connectortest/documented"
+	"tributary/connectors/connectortest/fault"
 )
 
 // Names of what a server has.
@@ -39,6 +40,8 @@ const (
 
 // Server is a project with one dataset.
 type Server struct {
+	fault.Calls // by the name of the method
+
 	// REST and Write are the addresses of the two APIs.
 	REST, Write string
 	key         *rsa.PrivateKey
@@ -54,7 +57,6 @@ type Server struct {
 	jobs    map[string]*job
 
 	faults sync.Mutex
-	fault  func(call string) Fault
 	answer func(call string) string
 }
 
@@ -64,15 +66,6 @@ type stored struct {
 	name string // in the engine
 	deep int64  // when it was made, in serials
 }
-
-// Fault is what befalls a call.
-type Fault int
-
-const (
-	None    Fault = iota
-	Lost          // it never arrives
-	Unheard       // it takes effect, and its answer is lost
-)
 
 // New starts a server that ends with the test.
 func New(t testing.TB, returned *documented.Errors) *Server {
@@ -148,23 +141,6 @@ func (s *Server) Revoke() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.token += "'"
-}
-
-// Befall lets faults happen: f is asked before each call, by the name of the method.
-func (s *Server) Befall(f func(call string) Fault) {
-	s.faults.Lock()
-	defer s.faults.Unlock()
-	s.fault = f
-}
-
-func (s *Server) befalls(call string) Fault {
-	s.faults.Lock()
-	f := s.fault
-	s.faults.Unlock()
-	if f == nil {
-		return None
-	}
-	return f(call)
 }
 
 // Answer lets calls be answered with a documented error: f is asked before each call and names one, or none.

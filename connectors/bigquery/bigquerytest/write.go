@@ -21,6 +21,8 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/descriptorpb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
+
+	"tributary/connectors/connectortest/fault"
 )
 
 // stream is one that an application made.
@@ -61,8 +63,8 @@ func (w *writer) table(path string) (*stored, string, bool) {
 
 func (w *writer) CreateWriteStream(ctx context.Context, r *storagepb.CreateWriteStreamRequest) (*storagepb.WriteStream, error) {
 	s := w.server
-	fault := s.befalls("CreateWriteStream")
-	if fault == Lost {
+	befell := s.Befalls("CreateWriteStream")
+	if befell == fault.Lost {
 		return nil, errLost
 	}
 	s.mu.Lock()
@@ -80,7 +82,7 @@ func (w *writer) CreateWriteStream(ctx context.Context, r *storagepb.CreateWrite
 	s.serial++
 	name := fmt.Sprintf("%s/streams/Stream%d", r.GetParent(), s.serial)
 	s.streams[name] = &stream{table: t, columns: len(t.Schema.Fields)}
-	if fault == Unheard {
+	if befell == fault.Unheard {
 		return nil, errLost
 	}
 	return &storagepb.WriteStream{Name: name, Type: storagepb.WriteStream_COMMITTED}, nil
@@ -97,8 +99,8 @@ func (w *writer) alive(name string) *stream {
 
 func (w *writer) FinalizeWriteStream(ctx context.Context, r *storagepb.FinalizeWriteStreamRequest) (*storagepb.FinalizeWriteStreamResponse, error) {
 	s := w.server
-	fault := s.befalls("FinalizeWriteStream")
-	if fault == Lost {
+	befell := s.Befalls("FinalizeWriteStream")
+	if befell == fault.Lost {
 		return nil, errLost
 	}
 	s.mu.Lock()
@@ -111,7 +113,7 @@ func (w *writer) FinalizeWriteStream(ctx context.Context, r *storagepb.FinalizeW
 		return nil, s.refusal("STREAM_NOT_FOUND", r.GetName(), "Requested entity was not found.").Err()
 	}
 	st.finalized = true
-	if fault == Unheard {
+	if befell == fault.Unheard {
 		return nil, errLost
 	}
 	return &storagepb.FinalizeWriteStreamResponse{RowCount: st.length}, nil
@@ -148,15 +150,15 @@ func (w *writer) AppendRows(call storagepb.BigQueryWrite_AppendRowsServer) error
 		if strings.HasSuffix(name, "/_default") {
 			method = "AppendRows default"
 		}
-		fault := w.server.befalls(method)
-		if fault == Lost {
+		befell := w.server.Befalls(method)
+		if befell == fault.Lost {
 			return errLost
 		}
 		if name := w.server.answers(method); name != "" {
 			return w.server.refusal(name, name, "Bad value: %s", Secret).Err()
 		}
 		answer, err := w.append(call.Context(), name, schema, r)
-		if fault == Unheard {
+		if befell == fault.Unheard {
 			return errLost
 		}
 		if err != nil {

@@ -24,6 +24,8 @@ import (
 	"github.com/fsouza/fake-gcs-server/fakestorage"
 
 	"tributary/connectors/amazon/amazontest"
+
+	"tributary/connectors/connectortest/fault"
 )
 
 // Lake is a bucket outside of Snowflake, and what lies in it by name. A server mounts it as the stage External.
@@ -55,7 +57,7 @@ func (s *Server) Mount(l *Lake) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.lake = l
-	l.befall(func() bool { return s.befalls("lake") == Lost })
+	l.befall(func() bool { return s.Befalls("lake") == fault.Lost })
 }
 
 // ServeS3 starts a bucket of S3, to which an access key writes.

@@ -15,6 +15,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"tributary/connectors/connectortest/fault"
 )
 
 // session is one of a client's.
@@ -84,11 +86,11 @@ func (s *Server) reply(w http.ResponseWriter, data any, e *Error) {
 }
 
 // falls applies a fault; true: the call is over.
-func falls(f Fault) bool {
-	if f == Lost {
+func falls(f fault.Fault) bool {
+	if f == fault.Lost {
 		panic(http.ErrAbortHandler)
 	}
-	return f == Unheard
+	return f == fault.Unheard
 }
 
 func decode(r *http.Request, into any) bool {
@@ -101,7 +103,7 @@ func decode(r *http.Request, into any) bool {
 var loginFields = []string{"CLIENT_APP_ID", "CLIENT_APP_VERSION", "SVN_REVISION", "ACCOUNT_NAME", "LOGIN_NAME", "PASSWORD", "AUTHENTICATOR", "SESSION_PARAMETERS", "CLIENT_ENVIRONMENT", "TOKEN"}
 
 func (s *Server) login(w http.ResponseWriter, r *http.Request) {
-	unheard := falls(s.befalls("login"))
+	unheard := falls(s.Befalls("login"))
 	var body struct {
 		Data map[string]any `json:"data"`
 	}
@@ -237,7 +239,7 @@ func (s *Server) session(r *http.Request) (*session, *Error) {
 }
 
 func (s *Server) renew(w http.ResponseWriter, r *http.Request) {
-	falls(s.befalls("renew"))
+	falls(s.Befalls("renew"))
 	var body struct {
 		OldSessionToken string `json:"oldSessionToken"`
 		RequestType     string `json:"requestType"`
@@ -267,7 +269,7 @@ func (s *Server) heartbeat(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *Server) logout(w http.ResponseWriter, r *http.Request) {
-	falls(s.befalls("logout"))
+	falls(s.Befalls("logout"))
 	session, e := s.session(r)
 	if session == nil {
 		s.reply(w, nil, e)
@@ -287,7 +289,7 @@ func (s *Server) run(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusBadRequest)
 		return
 	}
-	unheard := falls(s.befalls(call(body.SQLText)))
+	unheard := falls(s.Befalls(call(body.SQLText)))
 	session, e := s.session(r)
 	if e != nil {
 		s.reply(w, nil, e)
@@ -354,7 +356,7 @@ func (s *Server) result(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *Server) abort(w http.ResponseWriter, r *http.Request) {
-	falls(s.befalls("abort"))
+	falls(s.Befalls("abort"))
 	var body struct {
 		RequestID string `json:"requestId"`
 	}
@@ -384,7 +386,7 @@ func (s *Server) abort(w http.ResponseWriter, r *http.Request) {
 
 // put takes a file at a URL that PUT has signed.
 func (s *Server) put(w http.ResponseWriter, r *http.Request) {
-	falls(s.befalls("upload"))
+	falls(s.Befalls("upload"))
 	if status := s.uploadStatus(); status != 0 {
 		_, _ = io.Copy(io.Discard, r.Body)
 		w.WriteHeader(status)

@@ -26,6 +26,8 @@ import (
 	"time"
 
 	_ "github.com/duckdb/duckdb-go/v2" // the engine
+
+	"tributary/connectors/connectortest/fault"
 )
 
 // Names of what a server has.
@@ -43,6 +45,8 @@ const (
 
 // Server is an account with one database.
 type Server struct {
+	fault.Calls // by its path or, for statements, their first words
+
 	URL      string
 	web      *httptest.Server
 	returned *Returned
@@ -68,19 +72,9 @@ type Server struct {
 	patience time.Duration // until an answer says that the statement still runs
 
 	faults sync.Mutex
-	fault  func(call string) Fault
 	answer func(statement string) *Error
 	upload func() int
 }
-
-// Fault is what befalls a call.
-type Fault int
-
-const (
-	None    Fault = iota
-	Lost          // it never arrives
-	Unheard       // it takes effect, and its answer is lost
-)
 
 // New starts a server that ends with the test.
 func New(t testing.TB, returned *Returned) *Server {
@@ -207,23 +201,6 @@ func (s *Server) Files() []string {
 		names = append(names, name)
 	}
 	return names
-}
-
-// Befall lets faults happen: f is asked before each call, by its path or, for statements, their first words.
-func (s *Server) Befall(f func(call string) Fault) {
-	s.faults.Lock()
-	defer s.faults.Unlock()
-	s.fault = f
-}
-
-func (s *Server) befalls(call string) Fault {
-	s.faults.Lock()
-	f := s.fault
-	s.faults.Unlock()
-	if f == nil {
-		return None
-	}
-	return f(call)
 }
 
 // Answer lets statements be answered with an error: f is asked before each and returns one, or nil.
