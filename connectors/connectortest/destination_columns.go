@@ -418,8 +418,13 @@ func (t *destinationTest) evolvingAtOnce() {
 		group.Go(func() {
 			for _, b := range mine {
 				for {
-					_, err := d.Write(t.context(), b)
+					r, err := d.Write(t.context(), b)
 					if err == nil {
+						for i, o := range r.Outcomes {
+							if o != connectors.Durable {
+								t.Errorf("lane %d: record %d has the outcome %d: %s", lane, b.Records[i].Ordinal, o, r.Reasons[i])
+							}
+						}
 						break
 					}
 					if e := (*connectors.Error)(nil); !errors.As(err, &e) || e.Kind.Stops() || t.Context().Err() != nil {
