@@ -3,6 +3,7 @@ package bigquery
 import (
 	"context"
 	"errors"
+	"slices"
 	"strconv"
 	"time"
 
@@ -193,13 +194,34 @@ func (t *appending) Insert(ctx context.Context, b *connectors.Batch, rows *table
 		own := append(row[:0], b.Installation, r.Stream, r.ID, r.Key, string(r.Op), r.Version, timestamp(r.OccurredAt), timestamp(r.ReceivedAt), r.Ordinal, b.Epoch, b.Lane)
 		rows.Values(i, row[len(own):])
 		if err := c.add(appendRow(nil, row), r.Ordinal); err != nil {
-			return t.failed("append rows to "+rows.Table, err)
+			return t.refusedFor(ctx, rows, err)
 		}
 	}
 	if err := c.flush(); err != nil {
-		return t.failed("append rows to "+rows.Table, err)
+		return t.refusedFor(ctx, rows, err)
 	}
 	return nil
+}
+
+// refusedFor is failed for rows that went into columns. Nothing keeps these as they were until the rows are there: where somebody has widened one
+// meanwhile, it is that which does not fit, and no row is rejected for it.
+func (t *appending) refusedFor(ctx context.Context, rows *table.Rows, err error) error {
+	op := "append rows to " + rows.Table
+	var row *table.RowError
+	if !errors.As(err, &row) || t.layout != connectors.LayoutColumns {
+		return t.failed(op, err)
+	}
+	now, err := t.Columns(ctx, rows.Table)
+	if err != nil {
+		return err
+	}
+	for _, c := range rows.Columns() {
+		if !slices.ContainsFunc(now, func(n table.Column) bool { return n.Name == c.Name && n.Native == c.Native }) {
+			t.failure = true
+			return connectors.Errorf(connectors.Unavailable, op, "the type of column %q was changed meanwhile", c.Name)
+		}
+	}
+	return row
 }
 
 func (t *appending) Commit(ctx context.Context, b *connectors.Batch, next int64, rejected map[int64]string) error {
