@@ -18,7 +18,8 @@ import (
 )
 
 const quarantineHelp = `A record that a destination will never accept, or that could not be delivered before an end, goes to quarantine with the reason. It
-stays there until it is redelivered or discarded. What can't be understood of a webhook goes there too, for no lane: it can be shown and discarded.`
+stays there until it is redelivered or discarded. What can't be understood of a webhook goes there too, for no lane: it can be shown
+and discarded.`
 
 func (a *app) quarantine() *cobra.Command {
 	c := &cobra.Command{Use: "quarantine", Short: "Records that a destination did not accept", Long: quarantineHelp,
