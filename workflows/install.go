@@ -58,6 +58,7 @@ func (r *run) install() {
 			return
 		}
 		r.unmet = connectors.Clip(strings.Join(texts, "; "), 1000)
+		// Only the page: show would set the search attribute too, which runs of before have not set here.
 		workflow.SetCurrentDetails(r.ctx, r.page(r.healthNow()))
 		// A timer that is not cancelled does not fail.
 		d := r.timing.Backoff * 2

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -17,6 +18,8 @@ import (
 	"go.temporal.io/sdk/worker"
 	"go.temporal.io/sdk/workflow"
 
+	"tributary/connectors"
+	"tributary/connectors/datastream"
 	"tributary/connectors/webhook"
 	"tributary/internal/engine"
 	"tributary/internal/sandbox"
@@ -128,16 +131,56 @@ func send(t *testing.T, in engine.Installed, name string, n int) {
 	}
 }
 
+// narrow is Data Stream behind something that leaves the last of several records, which it calls too large together with the others.
+func narrow(times *atomic.Int32) connectors.Definition {
+	d := datastream.Definition()
+	d.Name = "narrow"
+	open := d.OpenDestination
+	d.OpenDestination = func(c connectors.Config) (connectors.Destination, error) {
+		inner, err := open(c)
+		return &narrowed{inner, times}, err
+	}
+	return d
+}
+
+type narrowed struct {
+	connectors.Destination
+	times *atomic.Int32
+}
+
+func (d *narrowed) Check(ctx context.Context) error {
+	return d.Destination.(connectors.Checker).Check(ctx)
+}
+
+func (d *narrowed) Write(ctx context.Context, b connectors.Batch) (connectors.Result, error) {
+	n := len(b.Records)
+	if n < 2 {
+		return d.Destination.Write(ctx, b)
+	}
+	d.times.Add(1)
+	all := connectors.NewResult(n)
+	b.Next, b.Records = b.Records[n-1].Ordinal, b.Records[:n-1]
+	written, err := d.Destination.Write(ctx, b)
+	copy(all.Outcomes, written.Outcomes)
+	if err != nil {
+		return all, err
+	}
+	return all, connectors.Errorf(connectors.TooLarge, "write", "%d records are more than fit", n)
+}
+
 func TestHistoriesOfRealRunsReplay(t *testing.T) {
 	t.Parallel()
-	s := stack.Start(t)
+	var tooLarge atomic.Int32
+	s := stack.Start(t, func(o *stack.Setup) { o.Connectors = []connectors.Definition{narrow(&tooLarge)} })
 	r := recorder{t, s}
 	ctx := context.Background()
 	s.Connect(vault.User("u1"), "webhook", webhook.Connection{Secret: hookSecret})
-	e := connectEndpoint(t, s)
+	e, signer := newSigner(t)
+	s.Connect(vault.Operator, "datastream", signer)
+	s.Connect(vault.Operator, "narrow", signer)
 	var failing atomic.Int32
 	e.mood = func() (int, bool) { return int(failing.Load()), false }
-	define := func(name, more string) {
+	defineTo := func(connector, url, name, more string) {
 		s.Define(fmt.Sprintf(`
 name: %s
 source:
@@ -146,9 +189,10 @@ source:
   trigger: realtime
   streams: [orders]
 destinations:
-  - {name: company, connector: datastream, hidden: true, settings: {url: %q}}
-%s`, name, e.URL, more))
+  - {name: company, connector: %s, hidden: true, settings: {url: %q}}
+%s`, name, connector, url, more))
 	}
+	define := func(name, more string) { defineTo("datastream", e.URL, name, more) }
 	timing := workflows.Timing{Backoff: 50 * time.Millisecond, MaxBackoff: 200 * time.Millisecond, Events: 80, Flush: 5 * time.Second, Publish: time.Second}
 	ask := func(in engine.Installed, name string, arg any) {
 		t.Helper()
@@ -214,6 +258,41 @@ destinations:
 	s.Await(paused.ID, time.Minute, "resumed", stack.Settled(10))
 	ask(paused, workflows.FlushUpdate, workflows.FlushRequest{})
 	r.record("paused", paused, "")
+
+	defineTo("narrow", e.URL, "split", "")
+	split := s.Install("split", "u1", timing)
+	ask(split, workflows.PauseUpdate, workflows.PauseRequest{})
+	send(t, split, "split", 9)
+	s.Await(split.ID, time.Minute, "received while paused", func(st workflows.Status) bool { return st.Received == 9 })
+	ask(split, workflows.ResumeUpdate, workflows.ResumeRequest{})
+	s.Await(split.ID, time.Minute, "delivered in parts", stack.Settled(9))
+	if tooLarge.Load() == 0 {
+		t.Error("no batch was too large")
+	}
+	r.record("split", split, "")
+
+	address, err := url.Parse(e.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	wire := proxyTo(t, address.Host)
+	address.Host = wire.Listen
+	wire.Stop()
+	defineTo("datastream", address.String(), "waiting", "")
+	waiting, installed := engine.Installed{ID: "waiting/u1"}, make(chan error, 1)
+	go func() {
+		_, err := s.Engine.Install(ctx, s.Client, engine.InstallRequest{Integration: "waiting", User: "u1", Timing: timing})
+		installed <- err
+	}()
+	s.Await(waiting.ID, time.Minute, "an install that waits", func(st workflows.Status) bool { return st.Problem != "" })
+	if err := wire.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-installed; err != nil {
+		t.Fatal(err)
+	}
+	s.Await(waiting.ID, time.Minute, "installed", func(st workflows.Status) bool { return st.Health == workflows.Healthy })
+	r.record("waiting", waiting, "")
 
 	define("reconfigured", "")
 	changed := s.Install("reconfigured", "u1", timing)

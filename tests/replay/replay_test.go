@@ -18,7 +18,7 @@ import (
 )
 
 // shapes are the ways of running of which at least one history is there.
-var shapes = []string{"idle", "busy", "failing", "paused", "reconfigured", "continued", "reset", "polling", "uninstalled", "completed"}
+var shapes = []string{"idle", "busy", "failing", "paused", "reconfigured", "continued", "reset", "polling", "uninstalled", "completed", "split", "waiting"}
 
 func load(t *testing.T, file string) *history.History {
 	t.Helper()
