@@ -356,13 +356,19 @@ func (f *Forwarder) leave(ctx context.Context, pause time.Duration) {
 		f.mu.Lock()
 		defer f.mu.Unlock()
 		left := pause - part
-		// What is not read yet, for want of room, comes as surely as what just did.
-		if _, next := f.Journal.Bounds(); next <= f.next && !worthwhile(f.offset-before, part, f.waiting) {
+		if !f.loaded(f.offset-before, part) {
 			left = 0
 		}
 		f.leave(ctx, left)
 		f.dispatch(ctx)
 	})
+}
+
+// loaded says that the load goes on that pauses are for, of which so many bytes were read within a time. What is not read yet, for want of room, comes as
+// surely. f.mu is held.
+func (f *Forwarder) loaded(read int64, within time.Duration) bool {
+	_, next := f.Journal.Bounds()
+	return next > f.next || worthwhile(read, within, f.waiting)
 }
 
 // spacing is how long each record in a signal holds back the next one, up to Gap. From 400 records a second on that is all of Gap.

@@ -68,3 +68,22 @@ func TestPauseIsWorthwhile(t *testing.T) {
 		}
 	}
 }
+
+// bounded is a journal that ends somewhere.
+type bounded struct {
+	Log
+	next uint64
+}
+
+func (b bounded) Bounds() (first, next uint64) { return 1, b.next }
+
+// Nothing is read for want of room while a load goes on: that is no end of it.
+func TestWhatIsUnreadIsLoad(t *testing.T) {
+	t.Parallel()
+	for next, want := range map[uint64]bool{10: false, 11: true} {
+		f := &Forwarder{ForwarderConfig: ForwarderConfig{Journal: bounded{next: next}}, next: 10, waiting: 64 << 20}
+		if got := f.loaded(0, look); got != want {
+			t.Errorf("read to 10 of %d: %t", next, got)
+		}
+	}
+}
