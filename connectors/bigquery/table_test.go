@@ -1,14 +1,17 @@
 package bigquery_test
 
 import (
+	"context"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"tributary/connectors"
 	"tributary/connectors/bigquery"
 	"tributary/connectors/bigquery/bigquerytest"
 	"tributary/connectors/connectortest"
+	"tributary/connectors/connectortest/fault"
 )
 
 // New tables are partitioned by the time of receipt and clustered by what is looked for.
@@ -69,6 +72,41 @@ func TestTypeJSON(t *testing.T) {
 		}
 		if err := d.Close(); err != nil {
 			t.Fatal(err)
+		}
+	}
+}
+
+// A column that another lane widens between the look at it and the append makes no row wrong: the batch comes again (I4).
+func TestAColumnIsWidenedMeanwhile(t *testing.T) {
+	t.Parallel()
+	s := bigquerytest.New(t, returned)
+	config := connectors.Config{Mode: connectors.Append, Layout: connectors.LayoutColumns}
+	d, other := open(t, bigquery.Definition(), direct(s), warehouse, config), open(t, bigquery.Definition(), direct(s), warehouse, config)
+	connectortest.Write(t, d, connectortest.Batch(connectors.Append, "orders", 0, 2)) // a is an integer
+	wider := connectortest.Batch(connectors.Append, "orders", 0, 1)
+	wider.Epoch, wider.Lane, wider.Records[0].Data = "another", "another", []byte(`{"a":1.5}`)
+	var begun atomic.Bool
+	s.Befall(func(call string) fault.Fault {
+		if call == "AppendRows" && begun.CompareAndSwap(false, true) {
+			if r, err := other.Write(context.Background(), wider); err != nil || r.Outcomes[0] != connectors.Durable {
+				t.Errorf("the other lane: %v %v", r, err)
+			}
+		}
+		return fault.None
+	})
+	b := connectortest.Batch(connectors.Append, "orders", 2, 3)
+	r, err := d.Write(t.Context(), b)
+	connectortest.WantError(t, err, connectors.Unavailable, `column "a"`)
+	if slices.Contains(r.Outcomes, connectors.Rejected) {
+		t.Errorf("a row is rejected: %v", r.Reasons)
+	}
+	connectortest.Write(t, d, b)
+	if n := len(columnRows(t, s)); n != 6 {
+		t.Errorf("%d rows", n)
+	}
+	for _, d := range []connectors.Destination{d, other} {
+		if err := d.Close(); err != nil {
+			t.Error(err)
 		}
 	}
 }
