@@ -111,16 +111,18 @@ func Check(t testing.TB, d connectors.Destination) error {
 	return d.(connectors.Checker).Check(t.Context())
 }
 
-// WantError wants an error of a kind that says all the parts.
-func WantError(t testing.TB, err error, kind connectors.Kind, parts ...string) {
+// WantError wants an error of a kind that says all the parts. It returns the error for what else is to be checked.
+func WantError(t testing.TB, err error, kind connectors.Kind, parts ...string) *connectors.Error {
 	t.Helper()
 	var e *connectors.Error
 	if !errors.As(err, &e) || e.Kind != kind {
-		t.Fatalf("got %v, want an error of kind %s", err, kind)
+		t.Errorf("got %v, want an error of kind %s", err, kind)
+		return &connectors.Error{}
 	}
 	for _, part := range parts {
 		if !strings.Contains(e.Error(), part) {
-			t.Fatalf("%q does not say %q", e.Error(), part)
+			t.Errorf("%q does not say %q", e.Error(), part)
 		}
 	}
+	return e
 }

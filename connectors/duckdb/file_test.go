@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"tributary/connectors"
+	"tributary/connectors/connectortest"
 	"tributary/connectors/duckdb"
 )
 
@@ -59,8 +60,8 @@ func TestKilled(t *testing.T) {
 			files := duckdb.NewFiles()
 			d := open(t, files, path, connectors.Append)
 			_, err := d.Write(t.Context(), batch(connectors.Append, "orders", 0, 1))
-			wantError(t, err, connectors.Unavailable, "another process has the file open")
-			wantError(t, d.(connectors.Checker).Check(t.Context()), connectors.Unavailable, "another process")
+			connectortest.WantError(t, err, connectors.Unavailable, "another process has the file open")
+			connectortest.WantError(t, d.(connectors.Checker).Check(t.Context()), connectors.Unavailable, "another process")
 			if err := d.Close(); err != nil {
 				t.Fatal(err)
 			}
@@ -175,9 +176,9 @@ func TestCheck(t *testing.T) {
 	if err := os.WriteFile(text, []byte(strings.Repeat("no database ", 10_000)), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	wantError(t, check(text, ""), connectors.Invalid, "no DuckDB file")
+	connectortest.WantError(t, check(text, ""), connectors.Invalid, "no DuckDB file")
 
-	wantError(t, check(filepath.Join(text, "w.duckdb"), ""), connectors.Forbidden, "can't be made")
+	connectortest.WantError(t, check(filepath.Join(text, "w.duckdb"), ""), connectors.Forbidden, "can't be made")
 }
 
 // One table does not serve both modes.
@@ -196,6 +197,6 @@ func TestOtherMode(t *testing.T) {
 		misused := open(t, files, path, wrong)
 		defer misused.Close()
 		_, err := misused.Write(t.Context(), b)
-		wantError(t, err, connectors.Invalid, "it was made for mode "+string(mode))
+		connectortest.WantError(t, err, connectors.Invalid, "it was made for mode "+string(mode))
 	}
 }

@@ -5,10 +5,10 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 
 	"tributary/connectors"
+	"tributary/connectors/connectortest"
 	"tributary/connectors/duckdb"
 )
 
@@ -30,19 +30,6 @@ func write(t *testing.T, d connectors.Destination, b connectors.Batch) {
 	for i, o := range r.Outcomes {
 		if o != connectors.Durable {
 			t.Fatalf("record %d: outcome %d, %s", i, o, r.Reasons[i])
-		}
-	}
-}
-
-func wantError(t *testing.T, err error, kind connectors.Kind, parts ...string) {
-	t.Helper()
-	var e *connectors.Error
-	if !errors.As(err, &e) || e.Kind != kind {
-		t.Fatalf("got %v, want an error of kind %s", err, kind)
-	}
-	for _, part := range parts {
-		if !strings.Contains(e.Error(), part) {
-			t.Fatalf("%q does not say %q", e.Error(), part)
 		}
 	}
 }
@@ -114,7 +101,7 @@ func TestQueryOnlyReads(t *testing.T) {
 	}
 	missing := filepath.Join(folder, "missing.duckdb")
 	_, _, err = files.Query(t.Context(), missing, "SELECT 1", 1)
-	wantError(t, err, connectors.NotFound, "there is no file")
+	connectortest.WantError(t, err, connectors.NotFound, "there is no file")
 	if _, err := os.Stat(missing); err == nil {
 		t.Error("a query made a database")
 	}

@@ -7,6 +7,7 @@ import (
 
 	"tributary/connectors"
 	"tributary/connectors/amazon"
+	"tributary/connectors/connectortest"
 	"tributary/connectors/eventbridge/eventbridgetest"
 )
 
@@ -26,10 +27,10 @@ func TestRole(t *testing.T) {
 	}
 	c.ExternalID = "of-another"
 	_, err := opened(t, c, Settings{}).Write(t.Context(), batch(1, 1))
-	wantError(t, err, connectors.Unauthorized, "trust policy", "external ID")
+	connectortest.WantError(t, err, connectors.Unauthorized, "trust policy", "external ID")
 	c.Endpoint = "http://127.0.0.1:1"
 	_, err = opened(t, c, Settings{}).Write(t.Context(), batch(1, 1))
-	wantError(t, err, connectors.Unavailable)
+	connectortest.WantError(t, err, connectors.Unavailable)
 }
 
 // The worker's own credentials are used for the operator's connection alone. Not parallel: it sets the environment.
@@ -37,7 +38,7 @@ func TestAmbientCredentials(t *testing.T) {
 	s := serve(t)
 	own := block(t, Connection{Region: eventbridgetest.Region, Endpoint: s.URL, Credentials: amazon.Credentials{Ambient: true}}, Settings{})
 	_, err := Definition().OpenDestination(own)
-	wantError(t, err, connectors.Invalid, "operator's connection")
+	connectortest.WantError(t, err, connectors.Invalid, "operator's connection")
 
 	own.Operator = true
 	write := func() error {
@@ -59,7 +60,7 @@ func TestAmbientCredentials(t *testing.T) {
 	}
 	t.Setenv("AWS_ACCESS_KEY_ID", "")
 	t.Setenv("AWS_SECRET_ACCESS_KEY", "")
-	wantError(t, write(), connectors.Unauthorized, "no credentials of its own")
+	connectortest.WantError(t, write(), connectors.Unauthorized, "no credentials of its own")
 
 	// A user's keys are used whatever the worker's environment says.
 	if _, err := opened(t, at(s.URL), Settings{}).Write(t.Context(), batch(1, 1)); err != nil {
@@ -105,14 +106,14 @@ func TestOpenRefuses(t *testing.T) {
 			if err == nil {
 				d.Close()
 			}
-			wantError(t, err, connectors.Invalid, c.says)
+			connectortest.WantError(t, err, connectors.Invalid, c.says)
 			if strings.Contains(err.Error(), canary) {
 				t.Error("the error tells the secret")
 			}
 		})
 	}
 	_, err := Definition().OpenDestination(connectors.Config{Connection: raw(t, at("")), Mode: connectors.ModeUpsert})
-	wantError(t, err, connectors.Invalid, "mode")
+	connectortest.WantError(t, err, connectors.Invalid, "mode")
 	var e *connectors.Error
 	if _, err = Definition().OpenDestination(connectors.Config{Connection: raw(t, at("")), Layout: "columns"}); !errors.As(err, &e) || e.Op != "layout" {
 		t.Error(err)

@@ -2,7 +2,6 @@ package eventbridge
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -239,17 +238,4 @@ func batch(n, keys int) connectors.Batch {
 		})
 	}
 	return b
-}
-
-func wantError(t *testing.T, err error, kind connectors.Kind, parts ...string) {
-	t.Helper()
-	var e *connectors.Error
-	if !errors.As(err, &e) || e.Kind != kind {
-		t.Fatalf("got %v, want an error of kind %s", err, kind)
-	}
-	for _, part := range parts {
-		if !strings.Contains(e.Error(), part) {
-			t.Errorf("%q does not say %q", e.Error(), part)
-		}
-	}
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/tidwall/gjson"
 
 	"tributary/connectors"
+	"tributary/connectors/connectortest"
 	"tributary/connectors/eventbridge/eventbridgetest"
 )
 
@@ -129,7 +130,7 @@ func TestOnlyFailedEventsComeAgain(t *testing.T) {
 	d := opened(t, at(s.URL), Settings{Concurrency: 1})
 	b := batch(10, 1)
 	r, err := d.Write(t.Context(), b)
-	wantError(t, err, connectors.Unavailable, "InternalFailure")
+	connectortest.WantError(t, err, connectors.Unavailable, "InternalFailure")
 	for i, o := range r.Outcomes {
 		want := connectors.Durable
 		switch i {
@@ -159,7 +160,7 @@ func TestThrottlingEndsTheWrite(t *testing.T) {
 	s := serve(t)
 	s.FailEntries(func(eventbridgetest.Entry) string { return "ThrottlingException" })
 	_, err := opened(t, at(s.URL), Settings{Concurrency: 1}).Write(t.Context(), batch(1000, 1000))
-	wantError(t, err, connectors.RateLimited, "ThrottlingException")
+	connectortest.WantError(t, err, connectors.RateLimited, "ThrottlingException")
 	if n := s.Requests(); n != 1 {
 		t.Errorf("%d requests, want 1", n)
 	}
@@ -194,7 +195,7 @@ func TestCodesHaveKinds(t *testing.T) {
 				t.Fatalf("got %v, outcome %d", err, r.Outcomes[0])
 			}
 		} else {
-			wantError(t, err, want)
+			connectortest.WantError(t, err, want)
 			said = err.Error()
 		}
 		if strings.Contains(said, "canary") || strings.Contains(said, "asked") {
@@ -254,13 +255,13 @@ func TestVanishedBusLosesNothing(t *testing.T) {
 	for deadline := time.Now().Add(30 * time.Second); err == nil && time.Now().Before(deadline); { // the bus goes a moment after it was put onto
 		r, err = d.Write(t.Context(), b)
 	}
-	wantError(t, err, connectors.NotFound, "aws events create-event-bus --name changes")
+	connectortest.WantError(t, err, connectors.NotFound, "aws events create-event-bus --name changes")
 	if slices.Contains(r.Outcomes, connectors.Durable) {
 		t.Error("events for a bus that is not there are called durable")
 	}
 	before := s.Requests()
 	_, err = d.Write(t.Context(), b)
-	wantError(t, err, connectors.NotFound)
+	connectortest.WantError(t, err, connectors.NotFound)
 	if s.Requests() != before {
 		t.Error("events are put onto a bus that is known not to be there")
 	}
@@ -333,11 +334,11 @@ func TestFailingOverflow(t *testing.T) {
 			b.Records[1].Data = fmt.Appendf(nil, `"%s"`, strings.Repeat("x", 1_100_000))
 			d := opened(t, at(s.URL), Settings{Overflow: c.overflow, Concurrency: 1})
 			r, err := d.Write(t.Context(), b)
-			wantError(t, err, c.kind)
+			connectortest.WantError(t, err, c.kind)
 			if r.Outcomes[1] != connectors.Again {
 				t.Errorf("the record has the outcome %d", r.Outcomes[1])
 			}
-			wantError(t, d.(connectors.Checker).Check(t.Context()), c.kind, "s3:PutObject")
+			connectortest.WantError(t, d.(connectors.Checker).Check(t.Context()), c.kind, "s3:PutObject")
 		})
 	}
 }
@@ -388,7 +389,7 @@ func TestCheck(t *testing.T) {
 			s.Deny(c.deny)
 			err := opened(t, at(s.URL), c.settings).(connectors.Checker).Check(t.Context())
 			if c.kind != "" {
-				wantError(t, err, c.kind, c.says)
+				connectortest.WantError(t, err, c.kind, c.says)
 			} else if err != nil {
 				t.Error(err)
 			}

@@ -87,7 +87,7 @@ func TestAnswersThatAreRefused(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			page, err := openOn(t, answers(c.by)).Fetch(t.Context(), connectors.FetchRequest{Stream: "deals", Cursor: c.cursor, Limit: 3})
-			connectortest.WantKind(t, err, c.kind)
+			connectortest.WantError(t, err, c.kind)
 			if len(page.Records) != 0 {
 				t.Errorf("%d records beside an error", len(page.Records))
 			}
@@ -125,7 +125,7 @@ func TestListsOfPropertiesThatAreNone(t *testing.T) {
 		if _, err := v.(connectors.Source).Fetch(t.Context(), connectors.FetchRequest{Stream: "deals"}); err == nil {
 			t.Errorf("%s: accepted", name)
 		} else {
-			connectortest.WantKind(t, err, connectors.Unavailable)
+			connectortest.WantError(t, err, connectors.Unavailable)
 		}
 	}
 }
@@ -156,7 +156,7 @@ func TestStatusesHaveTheirKind(t *testing.T) {
 				return &hubspottest.Refusal{Status: status, Category: "no such", Message: "what HubSpot says", Header: header}
 			})
 			_, err := a.open(t, hubspot.Settings{}).Fetch(t.Context(), connectors.FetchRequest{Stream: "deals"})
-			e := connectortest.WantKind(t, err, c.kind)
+			e := connectortest.WantError(t, err, c.kind)
 			if e.Wait != c.wait || calls != 1 || !strings.Contains(e.Message, "what HubSpot says") {
 				t.Errorf("got %v after %d calls, wait %s, want %s", err, calls, e.Wait, c.wait)
 			}

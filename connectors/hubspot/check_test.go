@@ -47,7 +47,7 @@ func TestCheck(t *testing.T) {
 				}
 				return
 			}
-			if e := connectortest.WantKind(t, err, c.kind); !strings.Contains(e.Error(), c.says) {
+			if e := connectortest.WantError(t, err, c.kind); !strings.Contains(e.Error(), c.says) {
 				t.Errorf("%v says nothing of %q", e, c.says)
 			}
 		})
@@ -97,15 +97,15 @@ func TestWithoutConnectionOrApp(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err = v.(connectors.Source).Fetch(t.Context(), connectors.FetchRequest{Stream: "deals"})
-	connectortest.WantKind(t, err, connectors.Unauthorized)
+	connectortest.WantError(t, err, connectors.Unauthorized)
 	_, err = v.(connectors.Completer).Complete(t.Context(), []connectors.Record{event("deals", "1", connectors.Upsert, 0)})
-	connectortest.WantKind(t, err, connectors.Unauthorized)
-	connectortest.WantKind(t, v.(connectors.Checker).Check(t.Context()), connectors.Unauthorized)
+	connectortest.WantError(t, err, connectors.Unauthorized)
+	connectortest.WantError(t, v.(connectors.Checker).Check(t.Context()), connectors.Unauthorized)
 	if v, err = hubspot.Definition().OpenSource(connectors.Config{Connection: raw(t, connection())}); err != nil {
 		t.Fatal(err)
 	}
 	_, err = v.(connectors.Receiver).Receive(t.Context(), signed("[]", occurred))
-	connectortest.WantKind(t, err, connectors.Unauthorized)
+	connectortest.WantError(t, err, connectors.Unauthorized)
 }
 
 func TestAccountOf(t *testing.T) {

@@ -244,7 +244,7 @@ func TestCompletingFails(t *testing.T) {
 		events = append(events, event("contacts", strconv.FormatInt(id, 10), connectors.Upsert, i))
 	}
 	got, err := s.Complete(t.Context(), events)
-	connectortest.WantKind(t, err, connectors.RateLimited)
+	connectortest.WantError(t, err, connectors.RateLimited)
 	if len(got) != 0 {
 		t.Errorf("%d records beside an error", len(got))
 	}

@@ -373,7 +373,7 @@ func TestAnObjectGoesWhileItIsRead(t *testing.T) {
 	})
 	s := a.open(t, hubspot.Settings{Deletions: "1s", Overlap: "1s"})
 	_, err := s.Fetch(t.Context(), connectors.FetchRequest{Stream: "deals"})
-	connectortest.WantKind(t, err, connectors.Unavailable)
+	connectortest.WantError(t, err, connectors.Unavailable)
 	a.Refuse(nil)
 	for len(a.IDs("deals")) == 5 {
 		time.Sleep(time.Millisecond)

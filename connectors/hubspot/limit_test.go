@@ -27,7 +27,7 @@ func TestLimits(t *testing.T) {
 			a := newAccount(t, hubspottest.Options{})
 			a.Refuse(func(string) *hubspottest.Refusal { return c.refusal })
 			_, err := a.open(t, hubspot.Settings{}).Fetch(t.Context(), connectors.FetchRequest{Stream: "deals"})
-			if e := connectortest.WantKind(t, err, connectors.RateLimited); e.Wait != c.wait {
+			if e := connectortest.WantError(t, err, connectors.RateLimited); e.Wait != c.wait {
 				t.Errorf("wait %s, want %s", e.Wait, c.wait)
 			}
 		})
@@ -68,7 +68,7 @@ func TestLimits(t *testing.T) {
 			page, err := s.Fetch(t.Context(), connectors.FetchRequest{Stream: "deals", Cursor: cursor})
 			if err != nil {
 				refused++
-				a.Advance(connectortest.WantKind(t, err, connectors.RateLimited).Wait)
+				a.Advance(connectortest.WantError(t, err, connectors.RateLimited).Wait)
 				continue
 			}
 			cursor, more, came = page.Cursor, page.More, came+len(page.Records)

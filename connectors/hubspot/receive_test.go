@@ -220,7 +220,7 @@ func TestEventsThatCannotBeUnderstood(t *testing.T) {
 		if _, err := r.Receive(t.Context(), signed(body, occurred)); err == nil {
 			t.Errorf("%s: accepted", name)
 		} else {
-			connectortest.WantKind(t, err, connectors.Invalid)
+			connectortest.WantError(t, err, connectors.Invalid)
 		}
 	}
 }
@@ -242,11 +242,11 @@ func TestSignatureOfURLs(t *testing.T) {
 	wrong := signed("[]", occurred)
 	wrong.URL = hookURL + "/other"
 	_, err := r.Receive(t.Context(), wrong)
-	connectortest.WantKind(t, err, connectors.Unauthorized)
+	connectortest.WantError(t, err, connectors.Unauthorized)
 	method := signed("[]", occurred)
 	method.Method = http.MethodPut
 	_, err = r.Receive(t.Context(), method)
-	connectortest.WantKind(t, err, connectors.Unauthorized)
+	connectortest.WantError(t, err, connectors.Unauthorized)
 }
 
 // Where a signature of version 3 is there, one of version 1 does not help; and an app may insist on version 3.
@@ -258,19 +258,19 @@ func TestTheNewerSignatureCounts(t *testing.T) {
 		t.Errorf("both signatures: %v", err)
 	}
 	_, err := receiver(t, occurred.Add(time.Hour), nil).Receive(t.Context(), both)
-	connectortest.WantKind(t, err, connectors.Unauthorized)
+	connectortest.WantError(t, err, connectors.Unauthorized)
 	older := connectors.Delivery{Method: http.MethodPost, URL: hookURL, Header: http.Header{}, Body: []byte("[]")}
 	hubspottest.SignV1(&older, hubspottest.ClientSecret)
 	if _, err := receiver(t, occurred, nil).Receive(t.Context(), older); err != nil {
 		t.Errorf("version 1 alone: %v", err)
 	}
 	_, err = receiver(t, occurred, func(a *hubspot.App) { a.OnlyV3 = true }).Receive(t.Context(), older)
-	connectortest.WantKind(t, err, connectors.Unauthorized)
+	connectortest.WantError(t, err, connectors.Unauthorized)
 	v2 := older
 	v2.Header = older.Header.Clone()
 	v2.Header.Set("X-HubSpot-Signature-Version", "v2")
 	_, err = receiver(t, occurred, nil).Receive(t.Context(), v2)
-	connectortest.WantKind(t, err, connectors.Unauthorized)
+	connectortest.WantError(t, err, connectors.Unauthorized)
 }
 
 // A subscription's events come through: the stand-in signs them as HubSpot does.

@@ -80,7 +80,7 @@ func TestTokensAreRenewedBeforeTheyExpire(t *testing.T) {
 			t.Fatal(err)
 		}
 		_, err = v.(connectors.Source).Fetch(t.Context(), connectors.FetchRequest{Stream: "deals"})
-		connectortest.WantKind(t, err, connectors.Unauthorized)
+		connectortest.WantError(t, err, connectors.Unauthorized)
 	}
 }
 
@@ -115,7 +115,7 @@ func TestRenewingIsRefused(t *testing.T) {
 				c.app(&credentials)
 			}
 			got, err := a.renew(t, raw(t, conn), credentials)
-			if e := connectortest.WantKind(t, err, c.kind); strings.Contains(e.Error(), "hs_canary") {
+			if e := connectortest.WantError(t, err, c.kind); strings.Contains(e.Error(), "hs_canary") {
 				t.Errorf("a secret shows in: %v", e)
 			}
 			if got != nil {
@@ -136,7 +136,7 @@ func TestARequestForATokenIsGarbledOnItsWay(t *testing.T) {
 			return a.RoundTrip(req)
 		})},
 	})
-	connectortest.WantKind(t, err, connectors.Invalid)
+	connectortest.WantError(t, err, connectors.Invalid)
 }
 
 // The app's secret goes where the operator says, never to a URL that a user's connection names.

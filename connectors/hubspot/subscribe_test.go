@@ -174,7 +174,7 @@ func TestAnotherURLIsLeftAlone(t *testing.T) {
 	_, before := a.Subscribed()
 	req := connectors.SubscribeRequest{URL: hookURL, Streams: []string{"deals"}}
 	_, err := s.Subscribe(t.Context(), req)
-	if e := connectortest.WantKind(t, err, connectors.Invalid); strings.Contains(e.Error(), theirs) {
+	if e := connectortest.WantError(t, err, connectors.Invalid); strings.Contains(e.Error(), theirs) {
 		t.Errorf("the other URL shows: %v", e)
 	}
 	if got, err := s.Subscriptions(t.Context(), req); err != nil || len(got) != 0 {
@@ -230,7 +230,7 @@ func TestSubscribingIsRefused(t *testing.T) {
 				a.Refuse(func(string) *hubspottest.Refusal { return c.refusal })
 			}
 			_, err := a.openApp(t, c.change).Subscribe(t.Context(), connectors.SubscribeRequest{URL: hookURL, Streams: []string{c.stream}})
-			e := connectortest.WantKind(t, err, c.kind)
+			e := connectortest.WantError(t, err, c.kind)
 			if !strings.Contains(e.Error(), c.says) {
 				t.Errorf("%v says nothing of %q", e, c.says)
 			}

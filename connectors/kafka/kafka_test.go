@@ -3,11 +3,9 @@ package kafka_test
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"net"
 	"os"
 	"strconv"
-	"strings"
 	"testing"
 	"time"
 
@@ -276,17 +274,4 @@ func TestDestination(t *testing.T) {
 			}
 		},
 	})
-}
-
-func wantError(t *testing.T, err error, kind connectors.Kind, parts ...string) {
-	t.Helper()
-	var e *connectors.Error
-	if !errors.As(err, &e) || e.Kind != kind {
-		t.Fatalf("got %v, want an error of kind %s", err, kind)
-	}
-	for _, part := range parts {
-		if !strings.Contains(e.Error(), part) {
-			t.Fatalf("%q does not say %q", e.Error(), part)
-		}
-	}
 }

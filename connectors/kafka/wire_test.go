@@ -19,6 +19,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"tributary/connectors"
+	"tributary/connectors/connectortest"
 	"tributary/connectors/kafka"
 )
 
@@ -215,7 +216,7 @@ func TestAnswersOfBrokers(t *testing.T) {
 				}
 				return
 			}
-			wantError(t, err, want)
+			connectortest.WantError(t, err, want)
 			if slices.ContainsFunc(r.Outcomes, func(o connectors.Outcome) bool { return o != connectors.Again }) {
 				t.Errorf("outcomes %v", r.Outcomes)
 			}
@@ -238,7 +239,7 @@ func TestTopicVanishes(t *testing.T) {
 		if err == nil && r.Outcomes[1] == connectors.Durable {
 			break
 		}
-		if wantError(t, err, connectors.Unavailable); time.Now().After(deadline) {
+		if connectortest.WantError(t, err, connectors.Unavailable); time.Now().After(deadline) {
 			t.Fatal("the topic does not come back")
 		}
 	}
@@ -299,7 +300,7 @@ func TestLogins(t *testing.T) {
 			write(t, opened(t, connection, kafka.Settings{Create: true}), batchOf("a"))
 			connection.CA = ""
 			_, err := opened(t, connection, kafka.Settings{Create: true, Timeout: "1s"}).Write(t.Context(), batchOf("a"))
-			wantError(t, err, connectors.Unavailable, "authority that is not trusted")
+			connectortest.WantError(t, err, connectors.Unavailable, "authority that is not trusted")
 		})
 	}
 }

@@ -35,7 +35,7 @@ func TestCredentialsThatAreRefused(t *testing.T) {
 			conn := c.connect(s.URL)
 			c.change(&conn)
 			_, err := openWith(t, s, conn, magento.Settings{}).(connectors.Source).Fetch(t.Context(), connectors.FetchRequest{Stream: "orders"})
-			connectortest.WantKind(t, err, c.kind, c.says)
+			connectortest.WantError(t, err, c.kind, c.says)
 		})
 	}
 	for name, connect := range map[string]func(string) magento.Connection{"a right": signing, "a right, bearer": bearer} {
@@ -44,7 +44,7 @@ func TestCredentialsThatAreRefused(t *testing.T) {
 			s := magentotest.New(t, returned)
 			s.Deny(resource)
 			_, err := openWith(t, s, connect(s.URL), magento.Settings{}).(connectors.Source).Fetch(t.Context(), connectors.FetchRequest{Stream: "orders"})
-			connectortest.WantKind(t, err, connectors.Forbidden, "isn't authorized to access "+resource, "grant the integration the resource "+resource)
+			connectortest.WantError(t, err, connectors.Forbidden, "isn't authorized to access "+resource, "grant the integration the resource "+resource)
 			if strings.Contains(err.Error(), "token") {
 				t.Errorf("the token is as it should be: %v", err)
 			}
@@ -55,7 +55,7 @@ func TestCredentialsThatAreRefused(t *testing.T) {
 		s := magentotest.New(t, returned)
 		s.Bearer = false
 		_, err := openWith(t, s, bearer(s.URL), magento.Settings{}).(connectors.Source).Fetch(t.Context(), connectors.FetchRequest{Stream: "orders"})
-		connectortest.WantKind(t, err, connectors.Unauthorized, resource, "allows access tokens as bearer tokens")
+		connectortest.WantError(t, err, connectors.Unauthorized, resource, "allows access tokens as bearer tokens")
 	})
 }
 
@@ -96,7 +96,7 @@ func TestAnswersToWhoSendsABearerToken(t *testing.T) {
 			}))
 			t.Cleanup(server.Close)
 			_, err := openWith(t, magentotest.New(t, returned), bearer(server.URL), magento.Settings{}).(connectors.Source).Fetch(t.Context(), connectors.FetchRequest{Stream: "orders"})
-			connectortest.WantKind(t, err, c.kind, c.says)
+			connectortest.WantError(t, err, c.kind, c.says)
 			if wait := connectors.AsError("", err).Wait; c.status > 403 && wait != 7*time.Second {
 				t.Errorf("comes again after %s", wait)
 			}
@@ -125,7 +125,7 @@ func TestWhatTheShopRefuses(t *testing.T) {
 				c.change(s)
 			}
 			_, err := openWith(t, s, signing(s.URL+c.path), c.settings).(connectors.Source).Fetch(t.Context(), connectors.FetchRequest{Stream: "orders"})
-			connectortest.WantKind(t, err, c.kind, c.says)
+			connectortest.WantError(t, err, c.kind, c.says)
 		})
 	}
 }
@@ -147,7 +147,7 @@ func TestDocumentedErrorsHaveTheirKind(t *testing.T) {
 			source := open(t, s, magento.Settings{})
 			s.Fail(message)
 			_, err := source.Fetch(t.Context(), connectors.FetchRequest{Stream: "orders"})
-			connectortest.WantKind(t, err, kind, strings.TrimSuffix(message, "."))
+			connectortest.WantError(t, err, kind, strings.TrimSuffix(message, "."))
 			s.Fail("")
 			var cursor []byte
 			connectortest.Poll(t, source, "orders", &cursor)
@@ -181,7 +181,7 @@ func TestRefusals(t *testing.T) {
 			}))
 			t.Cleanup(server.Close)
 			_, err := openWith(t, magentotest.New(t, returned), signing(server.URL), magento.Settings{}).(connectors.Source).Fetch(t.Context(), connectors.FetchRequest{Stream: "orders"})
-			connectortest.WantKind(t, err, c.kind, c.says)
+			connectortest.WantError(t, err, c.kind, c.says)
 		})
 	}
 }
@@ -214,7 +214,7 @@ func TestOpenRefuses(t *testing.T) {
 				c.change(&conn)
 			}
 			_, err := magento.Definition().OpenSource(connectors.Config{Settings: []byte(c.settings), Connection: raw(t, conn)})
-			connectortest.WantKind(t, err, connectors.Invalid, c.says)
+			connectortest.WantError(t, err, connectors.Invalid, c.says)
 			if err != nil && strings.Contains(err.Error(), "canary") {
 				t.Errorf("a secret shows in %v", err)
 			}
@@ -264,7 +264,7 @@ func TestCheck(t *testing.T) {
 			if c.kind == "" && err != nil {
 				t.Error(err)
 			} else if c.kind != "" {
-				connectortest.WantKind(t, err, c.kind, c.says)
+				connectortest.WantError(t, err, c.kind, c.says)
 			}
 		})
 	}
@@ -273,7 +273,7 @@ func TestCheck(t *testing.T) {
 		s := magentotest.New(t, returned)
 		conn := signing(s.URL)
 		conn.ConsumerSecret = "other"
-		connectortest.WantKind(t, openWith(t, s, conn, magento.Settings{}).(connectors.Checker).Check(t.Context()), connectors.Unauthorized)
+		connectortest.WantError(t, openWith(t, s, conn, magento.Settings{}).(connectors.Checker).Check(t.Context()), connectors.Unauthorized)
 	})
 }
 

@@ -176,7 +176,7 @@ func TestAnswersThatAreRefused(t *testing.T) {
 			t.Cleanup(server.Close)
 			source := openWith(t, magentotest.New(t, returned), signing(server.URL), magento.Settings{PageSize: 3}).(connectors.Source)
 			_, err := source.Fetch(t.Context(), connectors.FetchRequest{Stream: c.stream})
-			connectortest.WantKind(t, err, c.kind, c.says)
+			connectortest.WantError(t, err, c.kind, c.says)
 		})
 	}
 }

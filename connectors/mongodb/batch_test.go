@@ -3,11 +3,9 @@ package mongodb_test
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
-	"strings"
 	"testing"
 	"time"
 
@@ -59,17 +57,4 @@ func open(t testing.TB, def connectors.Definition, c mongodb.Connection, s mongo
 		t.Fatal(err)
 	}
 	return d
-}
-
-func wantError(t *testing.T, err error, kind connectors.Kind, parts ...string) {
-	t.Helper()
-	var e *connectors.Error
-	if !errors.As(err, &e) || e.Kind != kind {
-		t.Fatalf("got %v, want an error of kind %s", err, kind)
-	}
-	for _, part := range parts {
-		if !strings.Contains(e.Error(), part) {
-			t.Fatalf("%q does not say %q", e.Error(), part)
-		}
-	}
 }

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"tributary/connectors"
+	"tributary/connectors/connectortest"
 	"tributary/connectors/connectortest/documented"
 	"tributary/connectors/mongodb"
 	"tributary/connectors/mongodb/mongodbtest"
@@ -82,7 +83,7 @@ func TestRefusals(t *testing.T) {
 				result, err := d.Write(t.Context(), b)
 				switch {
 				case r.kind != "":
-					wantError(t, err, r.kind)
+					connectortest.WantError(t, err, r.kind)
 					if strings.Contains(err.Error(), canary) {
 						t.Errorf("code %d: the error repeats what was sent: %v", code, err)
 					}

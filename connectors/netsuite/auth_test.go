@@ -48,7 +48,7 @@ func TestRenewal(t *testing.T) {
 				_, err = source.(connectors.Source).Fetch(t.Context(), connectors.FetchRequest{Stream: "customer"})
 				return err
 			}
-			connectortest.WantKind(t, read(), connectors.Unavailable, "access token")
+			connectortest.WantError(t, read(), connectors.Unavailable, "access token")
 			for round := range 3 {
 				conn = renew(t, s, conn)
 				due, ends := def.Renewal.Due(raw(t, conn)), def.Renewal.Expires(raw(t, conn))
@@ -60,7 +60,7 @@ func TestRenewal(t *testing.T) {
 					t.Fatal(err)
 				}
 				s.Set(ends)
-				connectortest.WantKind(t, read(), connectors.Unauthorized)
+				connectortest.WantError(t, read(), connectors.Unauthorized)
 			}
 			if n := s.Exchanged(); n != 3 {
 				t.Errorf("%d tokens were handed out, want 3", n)
@@ -99,7 +99,7 @@ func TestRenewalIsRefused(t *testing.T) {
 			conn := clientCredentials(t, keys().ec)
 			change(&conn)
 			_, err := netsuite.Definition().Renewal.Renew(t.Context(), connectors.Config{Connection: raw(t, conn), Env: envOf(t, s)})
-			connectortest.WantKind(t, err, connectors.Unauthorized)
+			connectortest.WantError(t, err, connectors.Unauthorized)
 			if strings.Contains(err.Error(), "PRIVATE") {
 				t.Errorf("the key shows in %v", err)
 			}
@@ -135,7 +135,7 @@ func TestTokenBasedAuthenticationIsRefused(t *testing.T) {
 				t.Fatal(err)
 			}
 			_, err = source.(connectors.Source).Fetch(t.Context(), connectors.FetchRequest{Stream: "customer"})
-			connectortest.WantKind(t, err, connectors.Unauthorized, "Login Audit Trail")
+			connectortest.WantError(t, err, connectors.Unauthorized, "Login Audit Trail")
 		})
 	}
 }
@@ -172,7 +172,7 @@ func TestConnectionsThatCannotWork(t *testing.T) {
 			conn := tokenBased()
 			c.change(&conn)
 			_, err := netsuite.Definition().OpenSource(connectors.Config{Connection: raw(t, conn)})
-			connectortest.WantKind(t, err, connectors.Invalid, c.says)
+			connectortest.WantError(t, err, connectors.Invalid, c.says)
 			if err != nil && strings.Contains(err.Error(), "secret") && c.says != "token_secret" && c.says != "either" {
 				t.Errorf("a secret shows in %v", err)
 			}

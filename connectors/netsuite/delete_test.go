@@ -66,7 +66,7 @@ func TestDeletionsCanBeLeftOut(t *testing.T) {
 	}
 	page := fetch(t, open(t, s, netsuite.Settings{}), "customer", nil)
 	_, err := open(t, s, netsuite.Settings{}).Fetch(t.Context(), connectors.FetchRequest{Stream: "customer", Cursor: page.Cursor})
-	connectortest.WantKind(t, err, connectors.NotFound, "Deleted Records")
+	connectortest.WantError(t, err, connectors.NotFound, "Deleted Records")
 }
 
 // A stream of which nothing is ever deleted has a short overlap for all that.

@@ -75,7 +75,7 @@ func TestAnswersHaveTheirKind(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			page, err := answering(t, c.status, c.header, c.body).Fetch(t.Context(), connectors.FetchRequest{Stream: "customer"})
-			connectortest.WantKind(t, err, c.kind, c.says)
+			connectortest.WantError(t, err, c.kind, c.says)
 			var e *connectors.Error
 			if errors.As(err, &e) && e.Wait != c.wait {
 				t.Errorf("wait %s, want %s", e.Wait, c.wait)
@@ -105,7 +105,7 @@ func TestDocumentedErrorsHaveTheirKind(t *testing.T) {
 			source := open(t, s, netsuite.Settings{})
 			s.Fail(code)
 			_, err := source.Fetch(t.Context(), connectors.FetchRequest{Stream: "customer"})
-			connectortest.WantKind(t, err, c.kind, "The request failed.")
+			connectortest.WantError(t, err, c.kind, "The request failed.")
 			if wait := connectors.AsError("", err).Wait; wait != c.wait {
 				t.Errorf("wait %s, want %s", wait, c.wait)
 			}
@@ -123,7 +123,7 @@ func TestDocumentedErrorsHaveTheirKind(t *testing.T) {
 			s.Upload(netsuitetest.CertificateID, keys().ec.Public())
 			s.Fail(code)
 			_, err := netsuite.Definition().Renewal.Renew(t.Context(), connectors.Config{Connection: raw(t, clientCredentials(t, keys().ec)), Env: envOf(t, s)})
-			connectortest.WantKind(t, err, kind, code)
+			connectortest.WantError(t, err, kind, code)
 			s.Fail("")
 			renew(t, s, clientCredentials(t, keys().ec))
 		})
@@ -160,7 +160,7 @@ func TestConcurrencyOfTheAccount(t *testing.T) {
 	}
 	inside.Wait()
 	_, err := source.Fetch(t.Context(), connectors.FetchRequest{Stream: "customer"})
-	connectortest.WantKind(t, err, connectors.RateLimited, "Concurrent request limit")
+	connectortest.WantError(t, err, connectors.RateLimited, "Concurrent request limit")
 	close(leave)
 	for range s.Concurrent {
 		if err := <-results; err != nil {
@@ -205,11 +205,11 @@ func TestCheck(t *testing.T) {
 	if err := check(s, netsuite.Settings{}, "customer", "transaction", "customrecord_shift"); err != nil {
 		t.Error(err)
 	}
-	connectortest.WantKind(t, check(s, netsuite.Settings{}, "customer", "unicorn"), connectors.NotFound, "record type", "unicorn")
+	connectortest.WantError(t, check(s, netsuite.Settings{}, "customer", "unicorn"), connectors.NotFound, "record type", "unicorn")
 	own := netsuite.Settings{Queries: map[string]netsuite.Query{"mine": {Query: "SELECT id, lastmodifieddate, nosuch FROM customer"}}}
-	connectortest.WantKind(t, check(s, own, "mine"), connectors.Invalid, "Unknown identifier")
+	connectortest.WantError(t, check(s, own, "mine"), connectors.Invalid, "Unknown identifier")
 	s.Hide("deletedrecord")
-	connectortest.WantKind(t, check(s, netsuite.Settings{}, "customer"), connectors.NotFound, "Deleted Records")
+	connectortest.WantError(t, check(s, netsuite.Settings{}, "customer"), connectors.NotFound, "Deleted Records")
 	if err := check(s, netsuite.Settings{Deletions: new(false)}, "customer"); err != nil {
 		t.Error(err)
 	}

@@ -65,7 +65,7 @@ func TestQueriesThatCannotBeRead(t *testing.T) {
 		"SELECT id, lastmodifieddate FROM " + strings.Repeat("x", 33<<10):             "32 KiB",
 	} {
 		err := openQuery(t, netsuite.Query{Query: query})
-		connectortest.WantKind(t, err, connectors.Invalid, says)
+		connectortest.WantError(t, err, connectors.Invalid, says)
 	}
 }
 
@@ -76,13 +76,13 @@ func TestSettingsThatCannotWork(t *testing.T) {
 		{Query: query, Record: "customer"}, {Record: "a b"}, {Record: "x", ID: "id; DROP"}, {Record: "x", Changed: "tributary_changed"},
 		{Record: "x", Changed: "a'b"}, {Record: "x", Deleted: []string{"it's"}},
 	} {
-		connectortest.WantKind(t, openQuery(t, q), connectors.Invalid, "queries.mine")
+		connectortest.WantError(t, openQuery(t, q), connectors.Invalid, "queries.mine")
 	}
 	for says, s := range map[string]netsuite.Settings{
 		"time_zone": {TimeZone: "Mars/Olympus"}, "zone": {TimeZone: "Local"}, "page_size": {PageSize: 1001}, "1 to 1000": {PageSize: -1},
 		"overlap": {Overlap: "25h"}, "duration": {Overlap: "soon"},
 	} {
 		_, err := netsuite.Definition().OpenSource(connectors.Config{Settings: raw(t, s), Connection: raw(t, tokenBased())})
-		connectortest.WantKind(t, err, connectors.Invalid, says)
+		connectortest.WantError(t, err, connectors.Invalid, says)
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"tributary/connectors"
+	"tributary/connectors/connectortest"
 	"tributary/connectors/pubsub/pubsubtest"
 )
 
@@ -88,7 +89,7 @@ func TestFailedKeyIsResumedInOrder(t *testing.T) {
 	d := opened(t, emulator(server.Addr), settings)
 	b := batch(30, 3)
 	r, err := d.Write(t.Context(), b)
-	wantError(t, err, connectors.Unavailable)
+	connectortest.WantError(t, err, connectors.Unavailable)
 	for i, o := range r.Outcomes {
 		want := connectors.Durable
 		if i >= 12 && i%3 == 0 {

@@ -23,21 +23,9 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"tributary/connectors"
+	"tributary/connectors/connectortest"
 	"tributary/connectors/pubsub/pubsubtest"
 )
-
-func wantError(t *testing.T, err error, kind connectors.Kind, parts ...string) {
-	t.Helper()
-	var e *connectors.Error
-	if !errors.As(err, &e) || e.Kind != kind {
-		t.Fatalf("got %v, want an error of kind %s", err, kind)
-	}
-	for _, part := range parts {
-		if !strings.Contains(e.Error(), part) {
-			t.Errorf("%q does not say %q", e.Error(), part)
-		}
-	}
-}
 
 // Every code that the service documents has its kind, and of the server's words nothing is told.
 func TestCodesHaveKinds(t *testing.T) {
@@ -78,7 +66,7 @@ func TestCodesHaveKinds(t *testing.T) {
 				}
 				return
 			}
-			wantError(t, err, kind)
+			connectortest.WantError(t, err, kind)
 			var e *connectors.Error
 			if errors.As(err, &e); e.Wait != 90*time.Second || strings.Contains(e.Error(), canary) {
 				t.Errorf("got %q with a wait of %v", e, e.Wait)
@@ -278,7 +266,7 @@ func TestCheck(t *testing.T) {
 			t.Parallel()
 			err := opened(t, emulator(c.addr), Settings{Project: project, Topic: c.topic}).(connectors.Checker).Check(t.Context())
 			if c.kind != "" {
-				wantError(t, err, c.kind, c.says)
+				connectortest.WantError(t, err, c.kind, c.says)
 			} else if err != nil {
 				t.Error(err)
 			}
@@ -310,7 +298,7 @@ func TestServiceAccount(t *testing.T) {
 	b := batch(1, 1)
 	b.Records[0].Stream = "closed"
 	_, err = d.Write(t.Context(), b)
-	wantError(t, err, connectors.Forbidden, "serviceAccount:"+email)
+	connectortest.WantError(t, err, connectors.Forbidden, "serviceAccount:"+email)
 }
 
 // The worker's own credentials are used for the operator's connection alone. Not parallel: it sets the environment.
@@ -318,7 +306,7 @@ func TestAmbientCredentials(t *testing.T) {
 	c := config(t, Connection{Ambient: true}, Settings{Project: project, Topic: "changes"})
 	c.Operator = false
 	_, err := Definition().OpenDestination(c)
-	wantError(t, err, connectors.Invalid, "operator's connection")
+	connectortest.WantError(t, err, connectors.Invalid, "operator's connection")
 
 	cert, trust := certificate(t)
 	server := pubsubtest.New(t, pubsubtest.Options{Certificate: cert, Returned: returned, Authorize: func(header string) error {
@@ -355,11 +343,11 @@ func TestAmbientCredentials(t *testing.T) {
 		t.Error(err)
 	}
 	answer = http.StatusBadRequest
-	wantError(t, write(), connectors.Unauthorized)
+	connectortest.WantError(t, write(), connectors.Unauthorized)
 	answer = http.StatusInternalServerError
-	wantError(t, write(), connectors.Unavailable)
+	connectortest.WantError(t, write(), connectors.Unavailable)
 	t.Setenv("GOOGLE_APPLICATION_CREDENTIALS", filepath.Join(t.TempDir(), "nothing"))
-	wantError(t, write(), connectors.Unauthorized)
+	connectortest.WantError(t, write(), connectors.Unauthorized)
 }
 
 // PUBSUB_EMULATOR_HOST, which the client library obeys, must not lead a destination elsewhere. Not parallel: it sets the environment.
@@ -404,14 +392,14 @@ func TestOpenRefuses(t *testing.T) {
 			if err == nil {
 				d.Close()
 			}
-			wantError(t, err, connectors.Invalid, c.says)
-			if strings.Contains(err.Error(), k.canary) {
+			connectortest.WantError(t, err, connectors.Invalid, c.says)
+			if strings.Contains(fmt.Sprint(err), k.canary) {
 				t.Error("the error tells the secret")
 			}
 		})
 	}
 	_, err := Definition().OpenDestination(connectors.Config{Connection: raw(t, account), Mode: connectors.ModeUpsert})
-	wantError(t, err, connectors.Invalid, "mode")
+	connectortest.WantError(t, err, connectors.Invalid, "mode")
 	_, err = Definition().OpenDestination(connectors.Config{Connection: raw(t, account), Layout: "columns"})
-	wantError(t, err, connectors.Invalid, "layout")
+	connectortest.WantError(t, err, connectors.Invalid, "layout")
 }

@@ -16,11 +16,11 @@ import (
 
 	toxiproxy "github.com/Shopify/toxiproxy/v2"
 	"github.com/jackc/pgx/v5"
-	"github.com/rs/zerolog"
 	"go.temporal.io/api/enums/v1"
 	"go.temporal.io/api/workflowservice/v1"
 	"go.temporal.io/sdk/client"
 
+	"tributary/connectors/connectortest"
 	"tributary/connectors/postgres"
 	"tributary/connectors/webhook"
 	"tributary/internal/engine"
@@ -124,7 +124,7 @@ func newChaos(t *testing.T, seed uint64) *chaos {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.proxy = proxyTo(t, net.JoinHostPort(pg.Host, strconv.Itoa(int(pg.Port))))
+	c.proxy = connectortest.Proxy(t, net.JoinHostPort(pg.Host, strconv.Itoa(int(pg.Port))))
 	host, port, _ := net.SplitHostPort(c.proxy.Listen)
 	number, _ := strconv.Atoi(port)
 
@@ -356,19 +356,6 @@ func uninstall(t *testing.T, s *stack.Stack, id string) {
 	if len(summary.Left) > 0 {
 		t.Logf("uninstall left %q", summary.Left)
 	}
-}
-
-// proxyTo puts a proxy that can break connections before an address.
-func proxyTo(t *testing.T, upstream string) *toxiproxy.Proxy {
-	t.Helper()
-	nop := zerolog.Nop()
-	server := toxiproxy.NewServer(toxiproxy.NewMetricsContainer(nil), nop)
-	p := toxiproxy.NewProxy(server, "upstream", "127.0.0.1:0", upstream)
-	if err := p.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(p.Stop)
-	return p
 }
 
 func toxic(p *toxiproxy.Proxy, kind, stream string, attributes map[string]any) {

@@ -19,6 +19,7 @@ import (
 	"go.temporal.io/sdk/workflow"
 
 	"tributary/connectors"
+	"tributary/connectors/connectortest"
 	"tributary/connectors/datastream"
 	"tributary/connectors/webhook"
 	"tributary/internal/engine"
@@ -275,7 +276,7 @@ destinations:
 	if err != nil {
 		t.Fatal(err)
 	}
-	wire := proxyTo(t, address.Host)
+	wire := connectortest.Proxy(t, address.Host)
 	address.Host = wire.Listen
 	wire.Stop()
 	defineTo("datastream", address.String(), "waiting", "")

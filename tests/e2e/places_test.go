@@ -27,6 +27,7 @@ import (
 	"tributary/connectors/amazon"
 	"tributary/connectors/bigquery"
 	"tributary/connectors/bigquery/bigquerytest"
+	"tributary/connectors/connectortest"
 	"tributary/connectors/duckdb"
 	"tributary/connectors/eventbridge"
 	"tributary/connectors/eventbridge/eventbridgetest"
@@ -93,7 +94,7 @@ func fragilePlace(t *testing.T) (place, *toxiproxy.Proxy) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	proxy := proxyTo(t, net.JoinHostPort(pg.Host, strconv.Itoa(int(pg.Port))))
+	proxy := connectortest.Proxy(t, net.JoinHostPort(pg.Host, strconv.Itoa(int(pg.Port))))
 	host, port, _ := net.SplitHostPort(proxy.Listen)
 	number, _ := strconv.Atoi(port)
 	p.name = "down"

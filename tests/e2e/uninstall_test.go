@@ -14,6 +14,7 @@ import (
 	toxiproxy "github.com/Shopify/toxiproxy/v2"
 	"github.com/jackc/pgx/v5"
 
+	"tributary/connectors/connectortest"
 	"tributary/connectors/postgres"
 	"tributary/connectors/shopify"
 	"tributary/internal/catalog"
@@ -113,14 +114,14 @@ type leaving struct {
 func newLeaving(t *testing.T) *leaving {
 	t.Helper()
 	l := &leaving{t: t, dsn: pgtest.Database(t), back: func() {}}
-	l.from = proxyTo(t, hostOf(t, l.dsn))
+	l.from = connectortest.Proxy(t, hostOf(t, l.dsn))
 	directory := through(t, pgtest.Database(t), l.from.Listen)
 	l.s = stack.Start(t, func(s *stack.Setup) { s.Catalog = directory })
-	l.to = proxyTo(t, hostOf(t, l.dsn))
+	l.to = connectortest.Proxy(t, hostOf(t, l.dsn))
 	l.shop = sandbox.New(sandbox.Options{})
 	server := httptest.NewServer(l.shop)
 	t.Cleanup(func() { l.shop.Close(); server.Close() })
-	l.app = proxyTo(t, server.Listener.Addr().String())
+	l.app = connectortest.Proxy(t, server.Listener.Addr().String())
 	l.s.Connect(vault.User(l.s.User), "shopify", shopify.Connection{Shop: l.shop.Domain(), AccessToken: l.shop.AccessToken(), ClientSecret: l.shop.ClientSecret(),
 		AdminURL: "http://" + l.app.Listen})
 	l.s.Connect(vault.Operator, "postgres", postgres.Connection{URL: through(t, l.dsn, l.to.Listen)})
