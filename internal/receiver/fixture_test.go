@@ -28,7 +28,7 @@ import (
 )
 
 // tiny is a connector as small as one can be: the body is {"events": [{id, stream, key, op, version, account}...], "challenge": ...},
-// signed with HMAC-SHA256 in hex.
+// signed with HMAC-SHA256 in hex. An event may tell it to panic, or to be "broken": to forget the stream.
 type tiny struct {
 	secret   string
 	accounts bool // app-wide
@@ -63,6 +63,9 @@ func (c *tiny) Receive(_ context.Context, d connectors.Delivery) (connectors.Rec
 	for _, e := range events.Array() {
 		if e.Get("panic").Bool() {
 			panic("payload: " + e.Raw)
+		}
+		if e.Get("stream").Str == "" && !e.Get("broken").Bool() {
+			return connectors.Received{}, connectors.Errorf(connectors.Invalid, "receive", "an event without a stream")
 		}
 		op := connectors.Upsert
 		if e.Get("op").Str == "delete" {

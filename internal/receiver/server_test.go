@@ -111,6 +111,8 @@ func TestRefusals(t *testing.T) {
 		{"other path", f.send("POST", "/", body, ""), 404},
 		{"other method", f.send("DELETE", hook, body, ""), 405},
 		{"GET without challenge", f.send("GET", hook, nil, ""), 400},
+		{"no stream", f.hook(events(`{"id":"a"}`)), 400},
+		{"connector that forgets the stream", f.hook(events(`{"id":"a","broken":true}`)), 500},
 		{"panic", f.hook(events(`{"id":"secret-payload","stream":"orders","panic":true}`)), 500},
 	} {
 		f.want(c.what, c.got, c.status)
