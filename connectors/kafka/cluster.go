@@ -285,7 +285,6 @@ var kinds = map[*kerr.Error]struct {
 	kerr.SaslAuthenticationFailed:           {connectors.Unauthorized, "user or password is not accepted"},
 	kerr.IllegalSaslState:                   {connectors.Unauthorized, "the login is not accepted"},
 	kerr.UnsupportedSaslMechanism:           {connectors.Invalid, "the brokers do not offer this sasl mechanism"},
-	kerr.SecurityDisabled:                   {connectors.Invalid, "the cluster has no authorizer"},
 	kerr.TopicAuthorizationFailed:           {connectors.Forbidden, "allow the user Write and Describe on the topic, and Create where it is to make it"},
 	kerr.ClusterAuthorizationFailed:         {connectors.Forbidden, "allow the user Create on the topic or the cluster to make topics; before Kafka 2.8 also IdempotentWrite on the cluster"},
 	kerr.TransactionalIDAuthorizationFailed: {connectors.Forbidden, "allow the user IdempotentWrite on the cluster"},

@@ -110,25 +110,32 @@ func consume(t testing.TB, c *kfake.Cluster, past *toxiproxy.Proxy, topics ...st
 	return all
 }
 
-// refuseLogins answers each step of a login as a broker does that does not accept it; kfake itself would close the connection.
+// answer has brokers answer each such request with the code. At a login kfake itself would close the connection.
 // https://kafka.apache.org/protocol#sasl_handshake
-func refuseLogins(c *kfake.Cluster) {
-	c.ControlKey(int16(kmsg.SASLAuthenticate), func(req kmsg.Request) (kmsg.Response, error, bool) {
+func answer(c *kfake.Cluster, request kmsg.Key, code *kerr.Error) {
+	if request != kmsg.SASLHandshake && request != kmsg.SASLAuthenticate {
+		c.Fault(kfake.Fault{Keys: []kmsg.Key{request}, TopLevel: request == kmsg.InitProducerID, Err: code, Count: -1})
+		return
+	}
+	c.ControlKey(int16(request), func(req kmsg.Request) (kmsg.Response, error, bool) {
 		c.KeepControl()
-		res := req.ResponseKind().(*kmsg.SASLAuthenticateResponse)
-		res.ErrorCode, res.ErrorMessage = kerr.SaslAuthenticationFailed.Code, kmsg.StringPtr("Authentication failed, not with "+canary)
+		res := req.ResponseKind()
+		switch res := res.(type) {
+		case *kmsg.SASLHandshakeResponse:
+			res.ErrorCode, res.SupportedMechanisms = code.Code, []string{"OAUTHBEARER"}
+		case *kmsg.SASLAuthenticateResponse:
+			res.ErrorCode, res.ErrorMessage = code.Code, kmsg.StringPtr("Authentication failed, not with "+canary)
+		}
 		return res, nil, true
 	})
 }
 
+// refuseLogins refuses whoever logs in.
+func refuseLogins(c *kfake.Cluster) { answer(c, kmsg.SASLAuthenticate, kerr.SaslAuthenticationFailed) }
+
 // refuseMechanisms answers that the cluster offers other mechanisms.
 func refuseMechanisms(c *kfake.Cluster) {
-	c.ControlKey(int16(kmsg.SASLHandshake), func(req kmsg.Request) (kmsg.Response, error, bool) {
-		c.KeepControl()
-		res := req.ResponseKind().(*kmsg.SASLHandshakeResponse)
-		res.ErrorCode, res.SupportedMechanisms = kerr.UnsupportedSaslMechanism.Code, []string{"OAUTHBEARER"}
-		return res, nil, true
-	})
+	answer(c, kmsg.SASLHandshake, kerr.UnsupportedSaslMechanism)
 }
 
 // canary is a secret that must show nowhere.

@@ -194,33 +194,68 @@ func TestOrderUnderRandomFailures(t *testing.T) {
 	wantInOrder(t, c, "orders", 400-rejected)
 }
 
-// What a broker answers becomes the kind that the table says, for the lane or for the record.
+// What a broker answers becomes the kind that the table says, for the lane or for the record, and there is no code in the table that no broker answers here.
+// Each is answered to the request to which the protocol has it: https://kafka.apache.org/protocol#protocol_api_keys
 func TestAnswersOfBrokers(t *testing.T) {
 	t.Parallel()
-	for code, want := range map[*kerr.Error]connectors.Kind{
-		kerr.TopicAuthorizationFailed: connectors.Forbidden, kerr.ClusterAuthorizationFailed: connectors.Forbidden, kerr.InvalidTopicException: connectors.Invalid,
-		kerr.InvalidRequiredAcks: connectors.Invalid, kerr.PolicyViolation: connectors.Invalid, kerr.UnsupportedCompressionType: connectors.Invalid,
-		kerr.UnsupportedForMessageFormat: connectors.Invalid, kerr.NotEnoughReplicas: connectors.Unavailable, kerr.NotLeaderForPartition: connectors.Unavailable,
-		kerr.UnknownTopicOrPartition: connectors.Unavailable, kerr.KafkaStorageError: connectors.Unavailable, kerr.LogDirNotFound: connectors.Unavailable,
-		kerr.UnknownServerError: connectors.Unknown, kerr.MessageTooLarge: "", kerr.RecordListTooLarge: "", kerr.InvalidRecord: "", kerr.InvalidTimestamp: "",
+	answered := make(map[*kerr.Error]bool)
+	for request, codes := range map[kmsg.Key]map[*kerr.Error]connectors.Kind{
+		kmsg.Produce: {
+			kerr.TopicAuthorizationFailed: connectors.Forbidden, kerr.ClusterAuthorizationFailed: connectors.Forbidden, kerr.InvalidTopicException: connectors.Invalid,
+			kerr.InvalidRequiredAcks: connectors.Invalid, kerr.PolicyViolation: connectors.Invalid, kerr.UnsupportedCompressionType: connectors.Invalid,
+			kerr.UnsupportedForMessageFormat: connectors.Invalid, kerr.UnsupportedVersion: connectors.Invalid, kerr.InvalidRequest: connectors.Invalid,
+			kerr.NotEnoughReplicas: connectors.Unavailable, kerr.NotLeaderForPartition: connectors.Unavailable, kerr.UnknownTopicOrPartition: connectors.Unavailable,
+			kerr.UnknownTopicID: connectors.Unavailable, kerr.KafkaStorageError: connectors.Unavailable, kerr.LogDirNotFound: connectors.Unavailable,
+			kerr.OutOfOrderSequenceNumber: connectors.Unavailable, kerr.UnknownProducerID: connectors.Unavailable, kerr.InvalidProducerEpoch: connectors.Unavailable,
+			kerr.InvalidProducerIDMapping: connectors.Unavailable, kerr.UnknownServerError: connectors.Unknown,
+			kerr.MessageTooLarge: "", kerr.RecordListTooLarge: "", kerr.InvalidRecord: "", kerr.InvalidTimestamp: "",
+		},
+		kmsg.InitProducerID: {
+			kerr.ClusterAuthorizationFailed: connectors.Forbidden, kerr.TransactionalIDAuthorizationFailed: connectors.Forbidden,
+			kerr.CoordinatorLoadInProgress: connectors.Unavailable,
+		},
+		kmsg.CreateTopics: {
+			kerr.ClusterAuthorizationFailed: connectors.Forbidden, kerr.TopicAuthorizationFailed: connectors.Forbidden, kerr.InvalidTopicException: connectors.Invalid,
+			kerr.InvalidPartitions: connectors.Invalid, kerr.InvalidReplicationFactor: connectors.Invalid, kerr.InvalidConfig: connectors.Invalid,
+			kerr.PolicyViolation: connectors.Invalid, kerr.InvalidRequest: connectors.Invalid, kerr.ThrottlingQuotaExceeded: connectors.RateLimited,
+			kerr.NotController: connectors.Unavailable,
+		},
+		kmsg.SASLHandshake:    {kerr.UnsupportedSaslMechanism: connectors.Invalid, kerr.IllegalSaslState: connectors.Unauthorized},
+		kmsg.SASLAuthenticate: {kerr.SaslAuthenticationFailed: connectors.Unauthorized},
 	} {
-		t.Run(code.Message, func(t *testing.T) {
-			t.Parallel()
-			c := brokers(t, kfake.SeedTopics(1, "orders"))
-			c.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Err: code, Count: -1})
-			d := opened(t, plaintext(c), kafka.Settings{Timeout: "1s"})
-			r, err := d.Write(t.Context(), batchOf("a", "b", "a"))
-			if want == "" {
-				if err != nil || len(r.Reasons) != 3 || !strings.Contains(r.Reasons[2], code.Message) {
-					t.Errorf("got %v and %v", err, r.Reasons)
+		for code, want := range codes {
+			answered[code] = true
+			t.Run(request.Name()+"/"+code.Message, func(t *testing.T) {
+				t.Parallel()
+				options := []kfake.Opt{kfake.EnableSASL(), kfake.Superuser("PLAIN", "ada", canary)}
+				if request != kmsg.CreateTopics {
+					options = append(options, kfake.SeedTopics(1, "orders"))
 				}
-				return
-			}
-			connectortest.WantError(t, err, want)
-			if slices.ContainsFunc(r.Outcomes, func(o connectors.Outcome) bool { return o != connectors.Again }) {
-				t.Errorf("outcomes %v", r.Outcomes)
-			}
-		})
+				c := brokers(t, options...)
+				answer(c, request, code)
+				connection := plaintext(c)
+				connection.SASL, connection.User, connection.Password = "plain", "ada", canary
+				d := opened(t, connection, kafka.Settings{Create: true, Timeout: "1s"})
+				r, err := d.Write(t.Context(), batchOf("a", "b", "a"))
+				if want == "" {
+					if err != nil || len(r.Reasons) != 3 || !strings.Contains(r.Reasons[2], code.Message) {
+						t.Errorf("got %v and %v", err, r.Reasons)
+					}
+					return
+				}
+				if e := connectortest.WantError(t, err, want); e != nil && strings.Contains(e.Error(), canary) {
+					t.Errorf("the password shows: %v", e)
+				}
+				if slices.ContainsFunc(r.Outcomes, func(o connectors.Outcome) bool { return o != connectors.Again }) {
+					t.Errorf("outcomes %v", r.Outcomes)
+				}
+			})
+		}
+	}
+	for _, code := range kafka.Codes() {
+		if !answered[code] {
+			t.Errorf("no broker answers with %s", code.Message)
+		}
 	}
 }
 
