@@ -71,10 +71,14 @@ func (t *destinationTest) wantHonest(b connectors.Batch, r connectors.Result, er
 func (t *destinationTest) cancelled() {
 	d := t.open()
 	b := t.batch(0, records(0, 100)...)
-	ctx, cancel := context.WithCancel(t.context())
-	cancel()
+	ctx, cancel := context.WithCancelCause(t.context())
+	// The cause is the caller's: it is not what is wrong with the destination.
+	cancel(errors.New("the caller has gone"))
 	r, err := d.Write(ctx, b)
 	t.wantRetry(err)
+	if connectors.AsError("", err).Kind != connectors.Unavailable {
+		t.Fatalf("a write that was cancelled: %v", err)
+	}
 	for i, o := range r.Outcomes {
 		if o != connectors.Again {
 			t.Fatalf("record %d has the outcome %d although nothing was written", i, o)

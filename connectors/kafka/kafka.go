@@ -289,7 +289,7 @@ func (w *writing) produce(ctx context.Context, group []int) []error {
 		w.cluster.Produce(ctx, message(w.batch, &w.batch.Records[i], w.topics[i]), func(_ *kgo.Record, err error) {
 			stalled.Reset(w.timeout)
 			if errors.Is(err, context.Canceled) && ctx.Err() != nil {
-				err = context.Cause(ctx)
+				err = lifetime.Ended(ctx, err)
 			}
 			errs[n] = err
 			all.Done()

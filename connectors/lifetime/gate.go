@@ -3,6 +3,7 @@ package lifetime
 
 import (
 	"context"
+	"errors"
 	"sync"
 
 	"tributary/connectors"
@@ -41,6 +42,19 @@ func (g *Gate) Enter(ctx context.Context) (context.Context, func(), error) {
 		cancel(nil)
 		g.left.Done()
 	}, nil
+}
+
+// Ended is err, or where ctx has ended why it has: what an *Error says as its cause, such as that the gate was closed, else that it was cancelled or timed
+// out. What a driver makes of a call that was ended says less, and a cause that is a caller's own says nothing about the destination.
+func Ended(ctx context.Context, err error) error {
+	if ctx.Err() == nil {
+		return err
+	}
+	var e *connectors.Error
+	if errors.As(context.Cause(ctx), &e) {
+		return e
+	}
+	return ctx.Err()
 }
 
 // Close ends the calls that are inside and returns when they have left.

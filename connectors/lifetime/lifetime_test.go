@@ -70,3 +70,31 @@ func TestGate(t *testing.T) {
 		t.Fatalf("entered: %v", err)
 	}
 }
+
+// What ended a call is what its end says: a closed gate, or that it was cancelled, whatever the caller's cause or a driver's words for it.
+func TestEnded(t *testing.T) {
+	t.Parallel()
+	said := errors.New("canceling statement due to user request")
+	if err := lifetime.Ended(t.Context(), said); err != said {
+		t.Errorf("of a context that goes on: %v", err)
+	}
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cancel(errors.New("the heartbeat was lost"))
+	if err := lifetime.Ended(ctx, said); err != context.Canceled {
+		t.Errorf("cancelled by a caller: %v", err)
+	}
+	var g lifetime.Gate
+	ctx, leave, err := g.Enter(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		<-ctx.Done()
+		leave()
+	}()
+	g.Close()
+	var e *connectors.Error
+	if err := lifetime.Ended(ctx, said); !errors.As(err, &e) || e.Message != "the destination is being closed" {
+		t.Errorf("the gate was closed: %v", err)
+	}
+}

@@ -9,6 +9,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
 	"tributary/connectors"
+	"tributary/connectors/lifetime"
 	"tributary/connectors/table"
 )
 
@@ -36,10 +37,7 @@ func (d *destination) Write(ctx context.Context, b connectors.Batch) (connectors
 		all = append(all, i)
 	}
 	if err := w.write(ctx, all); err != nil {
-		if cause := context.Cause(ctx); cause != nil && ctx.Err() != nil {
-			err = cause
-		}
-		return w.result, connectors.AsError("write", err)
+		return w.result, connectors.AsError("write", lifetime.Ended(ctx, err))
 	}
 	return w.result, nil
 }

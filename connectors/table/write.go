@@ -8,6 +8,7 @@ import (
 	"sort"
 
 	"tributary/connectors"
+	"tributary/connectors/lifetime"
 )
 
 // Store is a database as Write sees it. Its errors are *connectors.Error.
@@ -93,10 +94,7 @@ func Write(ctx context.Context, s Store, o Options, b connectors.Batch) (connect
 	}
 	w := &writer{store: s, options: &o, batch: &b, tables: make([]string, len(b.Records)), result: connectors.NewResult(len(b.Records)), kept: make(map[string]map[string]bool)}
 	if err := w.write(ctx, w.route()); err != nil {
-		if cause := context.Cause(ctx); cause != nil && ctx.Err() != nil {
-			err = cause
-		}
-		return w.result, connectors.AsError("write", err)
+		return w.result, connectors.AsError("write", lifetime.Ended(ctx, err))
 	}
 	return w.result, nil
 }
