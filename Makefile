@@ -73,7 +73,7 @@ fuzz: ## fuzz what takes bytes from outside, each for a while: make fuzz FUZZTIM
 	  done; done
 
 servers: cxx
-	@internal/tools/require.sh postgres mariadb
+	@internal/tools/require.sh postgres mariadb pgbouncer
 
 cxx:
 	@internal/tools/require.sh cxx

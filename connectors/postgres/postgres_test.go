@@ -2,6 +2,7 @@ package postgres_test
 
 import (
 	"context"
+	"fmt"
 	"net/url"
 	"slices"
 	"strconv"
@@ -245,5 +246,51 @@ func TestFewAndManyRowsArriveAlike(t *testing.T) {
 		if err := session(t, dsn).QueryRow(t.Context(), `SELECT coalesce(data::text, '') FROM few WHERE _id = $1`, r.ID).Scan(&data); err != nil || data != string(r.Data) {
 			t.Errorf("%q became %q, %v", r.Data, data, err)
 		}
+	}
+}
+
+// A pooler in transaction mode gives each transaction whichever session is free, with what others left in it: blocks of every layout and mode write through
+// two sessions at the same time, few rows and many, and write each batch twice.
+func TestThroughAPooler(t *testing.T) {
+	t.Parallel()
+	const lanes, batches = 2, 6
+	dsn := pgtest.Database(t)
+	through := connection(t, pgtest.Pooler(t, dsn, 2))
+	want := 0
+	t.Run("blocks", func(t *testing.T) {
+		for _, layout := range []string{connectors.LayoutRaw, connectors.LayoutColumns} {
+			for _, mode := range []connectors.Mode{connectors.Append, connectors.ModeUpsert} {
+				name := layout + "_" + string(mode)
+				d, err := postgres.Definition().OpenDestination(connectors.Config{
+					Settings: connectortest.JSON(t, postgres.Settings{Table: name}), Connection: connectortest.JSON(t, through), Mode: mode, Layout: layout, Env: connectortest.Loopback(),
+				})
+				if err != nil {
+					t.Fatal(err)
+				}
+				t.Cleanup(func() { _ = d.Close() })
+				if err := connectortest.Check(t, d); err != nil {
+					t.Errorf("%s: %v", name, err)
+				}
+				for lane := range lanes {
+					want += batches * (3 + 400)
+					t.Run(fmt.Sprint(name, lane), func(t *testing.T) {
+						t.Parallel()
+						for first := 0; first < batches*1000; first += 500 {
+							b := connectortest.Batch(mode, name, first, 3+397*(first/500%2))
+							b.Lane = fmt.Sprint(name, lane)
+							for i := range b.Records {
+								b.Records[i].ID += b.Lane
+								b.Records[i].Key += b.Lane
+							}
+							connectortest.Write(t, d, b)
+							connectortest.Write(t, d, b)
+						}
+					})
+				}
+			}
+		}
+	})
+	if got := len(readRows(t, dsn, "''")); got != want {
+		t.Errorf("%d rows, want %d", got, want)
 	}
 }

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Makes sure that the machine has what is named: `cxx`, the C++ runtime that DuckDB is linked with, or `postgres` and `mariadb`, the servers that
-# tests start private instances of. What is missing is installed from Debian's packages, or it says what to install.
+# Makes sure that the machine has what is named: `cxx`, the C++ runtime that DuckDB is linked with, or `postgres`, `mariadb` and `pgbouncer`, the
+# servers that tests start private instances of. What is missing is installed from Debian's packages, or it says what to install.
 set -eu
 
 has_cxx() {
@@ -21,13 +21,16 @@ has_mariadb() {
 	{ command -v mariadbd || [ -x /usr/sbin/mariadbd ]; } >/dev/null && command -v mariadb-install-db >/dev/null
 }
 
+has_pgbouncer() { { command -v pgbouncer || [ -x /usr/sbin/pgbouncer ]; } >/dev/null; }
+
 packages=
 for name in "$@"; do
 	case $name in
 	cxx) has_cxx || packages="$packages g++" ;;
 	postgres) has_postgres || packages="$packages postgresql" ;;
 	mariadb) has_mariadb || packages="$packages mariadb-server" ;;
-	*) echo "require.sh: $name: want cxx, postgres or mariadb" >&2 && exit 2 ;;
+	pgbouncer) has_pgbouncer || packages="$packages pgbouncer" ;;
+	*) echo "require.sh: $name: want cxx, postgres, mariadb or pgbouncer" >&2 && exit 2 ;;
 	esac
 done
 [ -n "$packages" ] || exit 0
