@@ -111,6 +111,28 @@ func Check(t testing.TB, d connectors.Destination) error {
 	return d.(connectors.Checker).Check(t.Context())
 }
 
+// TestConfigs opens destinations by the configs that texts stand for. Each is refused as Invalid with what is wanted in the message, or where that is "" opens. No
+// message has the word canary in it, as which the texts have their secrets.
+func TestConfigs(t *testing.T, def connectors.Definition, config func(text string) connectors.Config, want map[string]string) {
+	t.Helper()
+	for text, part := range want {
+		d, err := def.OpenDestination(config(text))
+		if part != "" {
+			if e := WantError(t, err, connectors.Invalid, part); strings.Contains(e.Error(), "canary") {
+				t.Errorf("%s: the error tells the secret: %v", text, e)
+			}
+			continue
+		}
+		if err != nil {
+			t.Errorf("%s: %v", text, err)
+			continue
+		}
+		if err := d.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 // WantError wants an error of a kind that says all the parts. It returns the error for what else is to be checked.
 func WantError(t testing.TB, err error, kind connectors.Kind, parts ...string) *connectors.Error {
 	t.Helper()
