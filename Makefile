@@ -30,6 +30,7 @@ test-race: servers ## test what runs at the same time under the race detector
 test-slow: servers ## test against servers that take minutes to have: FerretDB, which speaks MongoDB's protocol, and MySQL from Debian's unstable
 	$(GO) test -tags slow -timeout 60m ./connectors/mongodb
 	internal/tools/mysql.sh $(GO) test -count=1 -timeout 30m -run '/mysql|TestLoadsTurnedOff' ./connectors/mysql
+	internal/tools/mysql.sh $(GO) test -count=1 -timeout 30m -run '^TestEveryDestinationAtOnce$$' ./tests/e2e
 
 # Packages whose suites can run against a real service, each with the end of the variable TRIBUTARY_TEST_* that says where it is.
 LIVE := postgres:POSTGRES mysql:MYSQL mysql:MARIADB bigquery:BIGQUERY mongodb:MONGODB object:S3 object:GCS pubsub:PUBSUB eventbridge:EVENTBRIDGE kafka:KAFKA snowflake:SNOWFLAKE redshift:REDSHIFT

@@ -9,7 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"net/url"
+	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -75,11 +75,18 @@ func anything(*testing.T) int { return 0 }
 
 // everyPlace starts a server for each destination. The servers live in the test's process and outlive the workers.
 func everyPlace(t *testing.T, s *stack.Stack) []place {
-	return []place{
+	all := []place{
 		postgresPlace(t), mariadbPlace(t), duckdbPlace(s), bigqueryPlace(t), mongodbPlace(t), snowflakePlace(t), redshiftPlace(t), s3Place(t), gcsPlace(t), kafkaPlace(t), pubsubPlace(t),
 		eventbridgePlace(t), httpPlace(t), datastreamPlace(t, s),
 	}
+	if admin := os.Getenv(mysqlVariable); admin != "" {
+		all = append(all, mysqlPlace("mysql", mariadbtest.On(t, admin)))
+	}
+	return all
 }
+
+// mysqlVariable has the URL of an administrator of a MySQL; see internal/tools/mysql.sh.
+const mysqlVariable = "TRIBUTARY_TEST_MYSQL"
 
 func postgresPlace(t *testing.T) place {
 	dsn := pgtest.Database(t)
@@ -102,16 +109,11 @@ func fragilePlace(t *testing.T) (place, *toxiproxy.Proxy) {
 	return p, proxy
 }
 
-func mariadbPlace(t *testing.T) place {
-	raw := mariadbtest.Database(t)
-	u, err := url.Parse(raw)
-	if err != nil {
-		t.Fatal(err)
-	}
-	port, _ := strconv.Atoi(u.Port())
-	password, _ := u.User.Password()
-	return place{name: "mariadb", connector: "mariadb", table: "table",
-		connection: mysql.Connection{Host: u.Hostname(), Port: port, Database: strings.TrimPrefix(u.Path, "/"), User: u.User.Username(), Password: password},
+func mariadbPlace(t *testing.T) place { return mysqlPlace("mariadb", mariadbtest.Database(t)) }
+
+// mysqlPlace is the database of a URL, for a connector of that dialect.
+func mysqlPlace(connector, raw string) place {
+	return place{name: connector, connector: connector, table: "table", connection: mysql.Connection{URL: raw},
 		arrived: func(t *testing.T, table string) tally {
 			db, err := mariadbtest.Open(raw)
 			if err != nil {
