@@ -138,13 +138,14 @@ func serve(ctx context.Context, cfg engine.Config, role string, getenv func(stri
 		return err
 	}
 	defer c.Close()
-	var failed <-chan struct{}
+	var refused, failed <-chan struct{} // never, where that part does not run
+	var w *engine.Worker
 	if role != "receiver" {
-		w, err := e.StartWorker(ctx, c)
-		if err != nil {
+		if w, err = e.StartWorker(ctx, c); err != nil {
 			return err
 		}
 		defer w.Stop()
+		refused = w.Ended()
 		logger.Info("worker runs", "dir", cfg.Dir)
 	}
 	if role != "worker" {
@@ -157,6 +158,8 @@ func serve(ctx context.Context, cfg engine.Config, role string, getenv func(stri
 		logger.Info("receiver runs", "url", r.URL, "public_url", cfg.PublicURL, "ops_url", r.OpsURL)
 	}
 	select {
+	case <-refused:
+		return fmt.Errorf("the worker has ended: Temporal takes it no more; see that the namespace is there and that the versions fit: %w", w.Err())
 	case <-failed:
 		return errors.New("the receiver has ended")
 	case <-ctx.Done():

@@ -22,6 +22,8 @@ type Worker struct {
 	worker worker.Worker
 	stop   context.CancelFunc
 	done   chan struct{}
+	ended  chan struct{}
+	err    error // once ended
 }
 
 // stopTime is how long activities may take to finish when a worker stops: a write that is cut off comes again anyway.
@@ -36,6 +38,7 @@ func (e *Engine) StartWorker(ctx context.Context, c client.Client) (*Worker, err
 		return nil, err
 	}
 	worker.SetStickyWorkflowCacheSize(e.Config.StickyWorkflows)
+	out := &Worker{done: make(chan struct{}), ended: make(chan struct{})}
 	o := worker.Options{
 		DisableRegistrationAliasing: true,
 		WorkerStopTimeout:           stopTime,
@@ -44,6 +47,10 @@ func (e *Engine) StartWorker(ctx context.Context, c client.Client) (*Worker, err
 		MaxConcurrentLocalActivityExecutionSize: 64, // writes of a MiB at most
 		MaxConcurrentWorkflowTaskPollers:        4,
 		MaxConcurrentActivityTaskPollers:        4,
+		OnFatalError: func(err error) {
+			out.err = err
+			close(out.ended)
+		},
 	}
 	if e.Config.Deployment != "" {
 		o.DeploymentOptions = worker.DeploymentOptions{
@@ -52,16 +59,16 @@ func (e *Engine) StartWorker(ctx context.Context, c client.Client) (*Worker, err
 			DefaultVersioningBehavior: workflow.VersioningBehaviorAutoUpgrade,
 		}
 	}
-	w := worker.New(c, e.Config.taskQueue(), o)
-	RegisterWorkflows(w)
+	out.worker = worker.New(c, e.Config.taskQueue(), o)
+	RegisterWorkflows(out.worker)
 	(&activities.Activities{
 		Blocks: e.Blocks, Catalog: e.Catalog, Vault: e.Vault, Segments: e.Segments, PublicURL: e.Config.PublicURL, Env: e.env,
-	}).Register(w)
-	if err := w.Start(); err != nil {
+	}).Register(out.worker)
+	if err := out.worker.Start(); err != nil {
 		return nil, fmt.Errorf("start worker: %w", err)
 	}
 	jctx, stop := context.WithCancel(context.Background())
-	out := &Worker{worker: w, stop: stop, done: make(chan struct{})}
+	out.stop = stop
 	go func() {
 		defer close(out.done)
 		e.sweep(jctx)
@@ -74,6 +81,13 @@ func RegisterWorkflows(r worker.WorkflowRegistry) {
 	r.RegisterWorkflowWithOptions(workflows.Installation, workflow.RegisterOptions{Name: workflows.InstallationName})
 	r.RegisterWorkflowWithOptions(workflows.CheckConnection, workflow.RegisterOptions{Name: workflows.CheckName})
 }
+
+// Ended is closed when Temporal takes the worker no more, such as when the namespace was deleted: it then asks for no more tasks, and must not seem to
+// run. Err then says why.
+func (w *Worker) Ended() <-chan struct{} { return w.ended }
+
+// Err is why the worker has ended by itself; only when Ended is closed.
+func (w *Worker) Err() error { return w.err }
 
 // Stop drains and leaves.
 func (w *Worker) Stop() {
