@@ -226,6 +226,46 @@ func TestChangesDuringABulkOperationAreNotLost(t *testing.T) {
 	}
 }
 
+// What a file has had and the overlap of the next poll brings again is recognised, also where the file's lines were put together: it has the ID that
+// a page gives it, or an append would hold it twice.
+func TestThePollAfterABulkOperationBringsNothingTwice(t *testing.T) {
+	t.Parallel()
+	for _, stream := range []sandbox.Stream{sandbox.Customers, sandbox.Orders, sandbox.Products, sandbox.DraftOrders, sandbox.Checkouts, sandbox.InventoryLevels} {
+		clock := clock.New()
+		of := stream
+		if stream == sandbox.InventoryLevels {
+			of = sandbox.Products
+		}
+		shop := newShop(t, sandbox.Options{
+			Customers: 30, Orders: 30, Products: 30, DraftOrders: 30, Checkouts: 30, Now: clock.Now, BulkTime: time.Minute,
+		})
+		for _, id := range shop.IDs(of)[:20] {
+			if err := shop.Update(of, id); err != nil {
+				t.Fatal(err)
+			}
+		}
+		b := newBackfill(t, openShop(t, shop, Settings{Bulk: "always"}, connectors.Env{Now: clock.Now}), clock, string(stream))
+		b.run()
+		b.wantAll(keysIn(shop, stream))
+		again := 0
+		for more := true; more; {
+			p, err := b.fetch()
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, r := range p.Records {
+				if again++; !b.ids[r.ID] {
+					t.Errorf("%s %s has not changed and comes again with another ID", stream, r.Key)
+				}
+			}
+			b.cursor, more = p.Cursor, p.More
+		}
+		if again == 0 {
+			t.Errorf("%s: the next poll does not bring the overlap", stream)
+		}
+	}
+}
+
 // auto reads a small stream by pages and the rest of a large one by an operation, nothing twice and nothing not.
 func TestAutoGoesOnInBulk(t *testing.T) {
 	t.Parallel()

@@ -214,7 +214,7 @@ func (l *jsonl) read() error {
 				if len(l.records) == l.limit {
 					return nil
 				}
-				if err := l.add(line); err != nil {
+				if err := l.add(line, withoutParent(line)); err != nil {
 					return err
 				}
 			}
@@ -250,30 +250,48 @@ func (l *jsonl) read() error {
 	return l.flush()
 }
 
-// flush makes a record of the line that waited.
+// flush makes a record of the line that waited. Its ID is that of the node as a page gives it, with the first few children: what the poll behind the
+// operation brings again is recognised by it, and does not replace all children by those few.
 func (l *jsonl) flush() error {
 	if l.parent == nil {
 		return nil
 	}
 	line := l.parent
 	l.parent = nil
-	if name := l.stream.nested.name; name != "" {
-		end := bytes.LastIndexByte(line, '}')
-		out := make([]byte, 0, len(line)+64+len(bytes.Join(l.children, nil)))
-		out = append(out, line[:end]...)
-		out = append(out, `,"`+name+`":{"nodes":[`...)
-		out = append(out, bytes.Join(l.children, []byte{','})...)
-		out = append(out, `],"pageInfo":{"hasNextPage":false}}`...)
-		line = append(out, line[end:]...)
+	if l.stream.nested.name == "" {
+		return l.add(line, line)
 	}
-	return l.add(line)
+	var few [][]byte
+	for _, child := range l.children[:min(len(l.children), l.stream.nested.first)] {
+		few = append(few, withoutParent(child))
+	}
+	more := len(l.children) > len(few)
+	return l.add(l.stream.nested.within(line, l.children, false), l.stream.nested.within(line, few, more))
 }
 
-func (l *jsonl) add(line []byte) error {
+// within is an object's line with children in place of the connection.
+func (n nested) within(line []byte, children [][]byte, more bool) []byte {
+	end := bytes.LastIndexByte(line, '}')
+	out := make([]byte, 0, len(line)+64+len(bytes.Join(children, nil)))
+	out = append(out, line[:end]...)
+	out = append(out, `,"`+n.name+`":{"nodes":[`...)
+	out = append(out, bytes.Join(children, []byte{','})...)
+	out = fmt.Appendf(out, `],"pageInfo":{"hasNextPage":%t}}`, more)
+	return append(out, line[end:]...)
+}
+
+// withoutParent is a child's line as a page has it. No text within it holds what is cut out: there a quote has a backslash before it.
+func withoutParent(line []byte) []byte {
+	return bytes.Replace(line, []byte(`,"__parentId":`+gjson.GetBytes(line, "__parentId").Raw), nil, 1)
+}
+
+// add makes a record of a line; node is the same as a page gives it.
+func (l *jsonl) add(line, node []byte) error {
 	rec, id, err := l.record(gjson.ParseBytes(line), line)
 	if err != nil {
 		return err
 	}
+	rec.ID = connectors.RecordID(rec.Stream, rec.Key, rec.Version, node)
 	l.records, l.ids = append(l.records, rec), append(l.ids, id)
 	return nil
 }

@@ -125,6 +125,43 @@ func TestChildrenArePutBackUnderTheirParents(t *testing.T) {
 	}
 }
 
+// A record of a file has all its children and the ID that a page gives the object, which shows the first few: so that a poll that brings it again does not
+// replace all of them by those.
+func TestARecordOfLinesHasTheIDOfAPage(t *testing.T) {
+	t.Parallel()
+	st, err := lookup("", "orders")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const head = `{"id":"gid://shopify/Order/7","updatedAt":"2026-01-05T00:00:00Z","note":",\"__parentId\":"`
+	for _, n := range []int{0, 1, st.nested.first, st.nested.first + 2} {
+		file, shown := head+"}\n", []string{}
+		for i := range n {
+			child := fmt.Sprintf(`{"id":"gid://shopify/LineItem/%d","name":",\"__parentId\":"`, i+1)
+			file += child + `,"__parentId":"gid://shopify/Order/7"}` + "\n"
+			if i < st.nested.first {
+				shown = append(shown, child+"}")
+			}
+		}
+		l := &jsonl{reading: &reading{op: "test", stream: st}, text: []byte(file), last: true, limit: 10}
+		if err := l.read(); err != nil || len(l.records) != 1 {
+			t.Fatalf("%d children: %d records, %v", n, len(l.records), err)
+		}
+		page := fmt.Sprintf(`%s,"lineItems":{"nodes":[%s],"pageInfo":{"hasNextPage":%t}}}`, head, strings.Join(shown, ","), n > st.nested.first)
+		want, _, err := l.record(gjson.Parse(page), []byte(page))
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := l.records[0]
+		if got.ID != want.ID {
+			t.Errorf("%d children: the ID is not that of the page's node %s", n, page)
+		}
+		if all := gjson.GetBytes(got.Data, "lineItems.nodes.#").Int(); all != int64(n) {
+			t.Errorf("the record has %d of %d children", all, n)
+		}
+	}
+}
+
 // However the file is cut into pieces, and however many records a page holds, the records are the same.
 func TestPiecesGiveTheSameRecords(t *testing.T) {
 	t.Parallel()
