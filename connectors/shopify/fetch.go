@@ -163,8 +163,8 @@ func (r *reading) pageByUpdated(ctx context.Context, c cursor) (connectors.Page,
 	}
 	before := c
 	c.saw(n.records, n.ids)
-	// What changed within the overlap before now may not be indexed yet, and this poll is about to pass it.
-	if settled := later(r.now(), before.Newest).Add(-r.overlap).UTC(); c.Unsettled.IsZero() && c.Newest.After(settled) {
+	// What changed within the overlap before now, by whichever clock is behind, may not be indexed yet, and this poll is about to pass it.
+	if settled := later(earlier(r.now(), n.at), before.Newest).Add(-r.overlap).UTC(); c.Unsettled.IsZero() && c.Newest.After(settled) {
 		c.Unsettled = settled
 	}
 	switch {
