@@ -77,6 +77,17 @@ func TestFetchChargesFurtherCalls(t *testing.T) {
 		t.Errorf("%d calls and %d searches are left, want 40 and 48", general, searches)
 	}
 
+	// A page that failed has cost what it says as well.
+	r = newRig(t, "paced")
+	r.app.budget = func(connectors.FetchRequest) connectors.Budget { return search }
+	r.app.fetch = func(context.Context, connectors.FetchRequest) (connectors.Page, error) {
+		return connectors.Page{Calls: 2}, connectors.Errorf(connectors.Forbidden, "", "not this")
+	}
+	want(t, r.fetch(t, r.fetchInput()).Failure, connectors.Forbidden, "not this")
+	if general := r.left(t, "paced/shop-1", own); general != 98 {
+		t.Errorf("%d calls are left, want 98", general)
+	}
+
 	r = newRig(t, "metered") // two calls an hour
 	r.app.fetch = told(5, func(_ int, p *connectors.Page) { p.Calls = 7 })
 	out := r.fetch(t, r.fetchInput())

@@ -48,6 +48,7 @@ type Page struct {
 	Wait time.Duration
 	// Calls is how many calls to the app this Fetch made besides the one that every Fetch makes. They are charged to the Definition's own Budget
 	// afterwards, also where a Pacer had the one taken from another: searches find, and what they found is read by calls of the general kind.
+	// Beside an error it says so of the calls that were made, and Allowed counts, too.
 	Calls int
 	// Allowed, when set, is what the app's answer said that it allows this account now. It stands for the budget of that Name from then on, for
 	// all workers, until another answer says otherwise.

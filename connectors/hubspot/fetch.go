@@ -48,11 +48,11 @@ func (s *source) Fetch(ctx context.Context, req connectors.FetchRequest) (connec
 	default:
 		err = r.archived(ctx, c)
 	}
-	if err != nil {
-		return connectors.Page{}, err
-	}
-	// Every Fetch makes one call.
+	// Every Fetch makes one call. Those besides were made also where one of them failed.
 	r.page.Calls = max(r.calls-1, 0)
+	if err != nil {
+		return connectors.Page{Calls: r.page.Calls, Allowed: r.page.Allowed}, err
+	}
 	return r.page, nil
 }
 

@@ -57,6 +57,27 @@ func TestLimits(t *testing.T) {
 			t.Errorf("a search that finds nothing: %d more calls, allowed %+v, %v", page.Calls, page.Allowed, err)
 		}
 	})
+	t.Run("calls of a page that fails", func(t *testing.T) {
+		t.Parallel()
+		a := newAccount(t, hubspottest.Options{General: 190})
+		a.fill("deals", 3)
+		s := a.open(t, hubspot.Settings{})
+		a.Refuse(func(call string) *hubspottest.Refusal {
+			if call == "batch" {
+				return &hubspottest.Refusal{Status: 500, Message: "internal error"}
+			}
+			return nil
+		})
+		// The list, the properties, and the objects, which don't come.
+		page, err := s.Fetch(t.Context(), connectors.FetchRequest{Stream: "deals"})
+		connectortest.WantError(t, err, connectors.Unavailable)
+		if page.Calls != 2 || page.Allowed == nil || page.Allowed.Calls != 190 {
+			t.Errorf("%d more calls, allowed %+v: they were made", page.Calls, page.Allowed)
+		}
+		if page.Records != nil || page.Cursor != nil || page.More {
+			t.Errorf("%d records beside the error, more %t", len(page.Records), page.More)
+		}
+	})
 	t.Run("a whole read within them", func(t *testing.T) {
 		t.Parallel()
 		a := newAccount(t, hubspottest.Options{Limited: true, General: 9, Search: 2})
