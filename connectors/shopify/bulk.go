@@ -88,7 +88,8 @@ func (c cursor) cutAtSecond(before time.Time, records []connectors.Record) (head
 	return records[:i], c, true
 }
 
-// query is the stream as a bulk operation reads it. It takes no page sizes, and its connections are lines of the file.
+// bulkQuery is the stream as a bulk operation reads it. It takes no page sizes, and its connections are lines of the file. The order of the IDs is
+// asked for: a file that ends early is gone on from by it, and orders have another one by themselves, in which IDs may ascend for a while.
 func (s stream) bulkQuery(filter string) string {
 	root, fields := s.root, s.selection
 	switch {
@@ -102,8 +103,15 @@ func (s stream) bulkQuery(filter string) string {
 	case s.nested.name != "":
 		fields += fmt.Sprintf(" %s { edges { node { %s } } }", s.nested.name, s.nested.selection)
 	}
+	var args []string
+	if s.sortKeys != "" {
+		args = append(args, "sortKey: ID")
+	}
 	if filter != "" {
-		root += fmt.Sprintf("(query: %q)", filter)
+		args = append(args, fmt.Sprintf("query: %q", filter))
+	}
+	if args != nil {
+		root += "(" + strings.Join(args, ", ") + ")"
 	}
 	return fmt.Sprintf(`{ %s { edges { node { %s } } } }`, root, fields)
 }

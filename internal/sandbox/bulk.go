@@ -228,13 +228,19 @@ func (s *Shop) look(o *bulkOperation) {
 func (s *Shop) write(o *bulkOperation) {
 	root := selected(o.op.SelectionSet)[0]
 	stream := roots[root.Name]
-	search, _ := root.ArgumentMap(nil)["query"].(string)
+	args := root.ArgumentMap(nil) // with defaults
+	search, _ := args["query"].(string)
 	f, _ := parseSearch(search)
 	var found []place
 	if c, ok := s.collections[stream]; ok {
 		found, _ = c.page(f, true, position{}, 1<<30)
 	} else {
 		found, _ = pageOf(s.derived(stream), f, 0, 1<<30)
+	}
+	// Orders are sorted by when they were processed, unless another order is asked for; those that were imported have been elsewhere, long ago.
+	if sortKey, _ := args["sortKey"].(string); sortKey == "PROCESSED_AT" {
+		half := len(found) / 2
+		found = slices.Concat(found[half:], found[:half])
 	}
 	var below bytes.Buffer
 	var a answer
