@@ -143,7 +143,9 @@ func (c *client) refusal(op string, res *http.Response, body []byte) error {
 	case code == http.StatusForbidden:
 		return fail(connectors.Forbidden, "the app may not do this"+c.redact(missingScopes(body)))
 	case code == http.StatusNotFound:
-		return fail(connectors.NotFound, "there is no such thing: the account may not have this object type")
+		e := fail(connectors.NotFound, "there is no such thing: the account may not have this object type")
+		e.Err = errAbsent
+		return e
 	case code/100 == 3:
 		return fail(connectors.NotFound, "HubSpot redirects elsewhere, which is not followed")
 	case code == http.StatusRequestEntityTooLarge:
@@ -170,7 +172,11 @@ func (c *client) refusal(op string, res *http.Response, body []byte) error {
 	return fail(connectors.Invalid, "the request is refused")
 }
 
-var errConflict = errors.New("conflict")
+// What HubSpot itself says of a thing.
+var (
+	errConflict = errors.New("conflict")
+	errAbsent   = errors.New("absent")
+)
 
 // policyWait is how long the limit that was reached lasts, where the answer does not say so itself. The daily limit ends at midnight in the
 // account's time zone, which nobody tells: an hour is a call an hour until then.

@@ -247,7 +247,7 @@ func (s *subscriber) Unsubscribe(ctx context.Context, req connectors.SubscribeRe
 		}
 	}
 	_, err = s.call(ctx, op, http.MethodDelete, nil, "settings")
-	if isNotFound(err) {
+	if errors.Is(err, errAbsent) {
 		return nil
 	}
 	return err
@@ -256,7 +256,7 @@ func (s *subscriber) Unsubscribe(ctx context.Context, req connectors.SubscribeRe
 // target is the URL that the app calls; "" = none.
 func (s *subscriber) target(ctx context.Context, op string) (string, error) {
 	got, err := s.call(ctx, op, http.MethodGet, nil, "settings")
-	if isNotFound(err) {
+	if errors.Is(err, errAbsent) {
 		return "", nil
 	}
 	return gjson.GetBytes(got.body, "targetUrl").Str, err
@@ -294,7 +294,7 @@ func subscriptionOf(v gjson.Result) (subscription, bool) {
 
 func (s *subscriber) remove(ctx context.Context, op, id string) error {
 	_, err := s.call(ctx, op, http.MethodDelete, nil, "subscriptions", id)
-	if isNotFound(err) {
+	if errors.Is(err, errAbsent) {
 		return nil // somebody else was quicker
 	}
 	return err
@@ -302,9 +302,4 @@ func (s *subscriber) remove(ctx context.Context, op, id string) error {
 
 func (s *subscriber) call(ctx context.Context, op, method string, body any, path ...string) (answer, error) {
 	return s.hooks.call(ctx, op, method, nil, body, append([]string{"webhooks", "v3", idText(s.app)}, path...)...)
-}
-
-func isNotFound(err error) bool {
-	var e *connectors.Error
-	return errors.As(err, &e) && e.Kind == connectors.NotFound
 }

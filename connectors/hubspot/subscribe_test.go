@@ -201,6 +201,28 @@ func TestUnsubscribingRemovesTheURL(t *testing.T) {
 	}
 }
 
+// A redirect, such as a proxy's to its login page, is no answer of HubSpot's: it does not say that there is nothing to remove.
+func TestARedirectRemovesNothing(t *testing.T) {
+	t.Parallel()
+	a := newAccount(t, hubspottest.Options{})
+	subscribe(t, a.openApp(t, nil), "deals")
+	away := roundTripper(func(req *http.Request) (*http.Response, error) {
+		return &http.Response{StatusCode: 302, Header: http.Header{"Location": {"https://login.example.com/"}}, Body: http.NoBody, Request: req}, nil
+	})
+	v, err := hubspot.Definition().OpenSource(connectors.Config{App: raw(t, app()), Env: connectors.Env{Transport: away, Now: a.Now}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := v.(connectors.Subscriber)
+	connectortest.WantError(t, s.Unsubscribe(t.Context(), connectors.SubscribeRequest{URL: hookURL}), connectors.NotFound, "redirects")
+	if got, err := s.Subscriptions(t.Context(), connectors.SubscribeRequest{URL: hookURL}); err == nil {
+		t.Errorf("%d subscriptions of an app that was not reached", len(got))
+	}
+	if target, topics := a.Subscribed(); target != hookURL || len(topics) == 0 {
+		t.Errorf("the app calls %q for %v", target, topics)
+	}
+}
+
 func TestSubscribingIsRefused(t *testing.T) {
 	t.Parallel()
 	many := map[string][]string{"deals": nil}
