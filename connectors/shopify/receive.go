@@ -140,7 +140,6 @@ func (s *source) authenticate(d connectors.Delivery) error {
 var others = map[string]string{
 	"customers/enable": "customers", "customers/disable": "customers",
 	"orders/paid": "orders", "orders/partially_fulfilled": "orders", "orders/fulfilled": "orders", "orders/cancelled": "orders",
-	"orders/edited": "orders",
 }
 
 // ofTopic finds the stream whose object a topic is about.
