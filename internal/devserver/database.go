@@ -3,6 +3,7 @@ package devserver
 import (
 	"errors"
 	"io/fs"
+	"net/url"
 	"os"
 	"path/filepath"
 	"time"
@@ -44,7 +45,7 @@ func prepare(o Options) (*config.SQL, error) {
 		if err := create(path); err != nil {
 			return nil, err
 		}
-		database.DatabaseName = path
+		database.DatabaseName = inURI(path)
 		database.ConnectAttributes = map[string]string{"mode": "rw", "journal_mode": "wal", "synchronous": "normal"}
 		if o.SyncFull {
 			database.ConnectAttributes["synchronous"] = "full"
@@ -66,12 +67,15 @@ func create(path string) error {
 	draft := path + "." + uuid.NewString()
 	defer os.Remove(draft)
 	if err := schema.SetupSchema(&config.SQL{
-		PluginName: sqlite.PluginName, DatabaseName: draft, ConnectAttributes: map[string]string{"mode": "rwc"},
+		PluginName: sqlite.PluginName, DatabaseName: inURI(draft), ConnectAttributes: map[string]string{"mode": "rwc"},
 	}); err != nil {
 		return err
 	}
 	return os.Rename(draft, path)
 }
+
+// inURI writes a path as the plugin puts it into a URI, where ?, # and % would not stand for themselves.
+func inURI(path string) string { return (&url.URL{Path: path}).EscapedPath() }
 
 // configure is the configuration of a cluster of one.
 func configure(a address, database *config.SQL) *config.Config {

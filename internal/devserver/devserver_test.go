@@ -29,7 +29,7 @@ import (
 // A workflow and the server's choice of ports outlive a restart on the same directory.
 func TestRestart(t *testing.T) {
 	t.Parallel()
-	options := Options{Dir: filepath.Join(t.TempDir(), "new"), UIPort: NoUI, SyncFull: true}
+	options := Options{Dir: filepath.Join(t.TempDir(), "a new%20 one? #1"), UIPort: NoUI, SyncFull: true}
 	began := time.Now()
 	first := start(t, options)
 	quickest := time.Since(began)
