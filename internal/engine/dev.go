@@ -269,6 +269,7 @@ func (d *Dev) Stop(ctx context.Context) error {
 func (a Addresses) Dial(ctx context.Context, logger *slog.Logger) (client.Client, error) {
 	c, err := client.DialContext(ctx, client.Options{
 		HostPort: a.Temporal, Namespace: a.Namespace, Logger: sdklog.NewStructuredLogger(logger),
+		ConnectionOptions: client.ConnectionOptions{DialOptions: dialOptions()},
 	})
 	if err != nil {
 		return nil, fmt.Errorf("no Temporal Server answers at %s: %w", a.Temporal, err)

@@ -88,6 +88,7 @@ func Dial(ctx context.Context, address string, logger *slog.Logger) (client.Clie
 		o.HostPort = address
 	}
 	o.Logger = log.NewStructuredLogger(logger)
+	o.ConnectionOptions.DialOptions = append(o.ConnectionOptions.DialOptions, dialOptions()...)
 	c, err := client.DialContext(ctx, o)
 	if err != nil {
 		at := o.HostPort
