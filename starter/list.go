@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -77,6 +78,10 @@ func (a *app) runList(ctx context.Context, f catalog.Filter) error {
 	}
 	return a.print(rows, func(w io.Writer) {
 		if len(rows) == 0 {
+			if f.Integration != "" || f.User != "" {
+				fmt.Fprintln(w, "Nothing that is installed is as asked for; `starter list` shows all of it.")
+				return
+			}
 			fmt.Fprintln(w, "Nothing is installed here; `starter install FILE --user USER` installs an integration.")
 			return
 		}
@@ -100,10 +105,15 @@ func (s *session) healthOfAll(ctx context.Context, f catalog.Filter) (map[string
 	if f.Integration != "" {
 		query += fmt.Sprintf(" AND %s = %q", workflows.IntegrationAttribute.GetName(), f.Integration)
 	}
-	if f.User != "" {
+	if f.User != "" && plain(f.User) {
 		query += fmt.Sprintf(" AND %s = %q", workflows.UserAttribute.GetName(), f.User)
 	}
 	return readHealth(ctx, c, query)
+}
+
+// plain says that Temporal's filter reads a quoted string as Go writes it. Of other users all are asked for, and theirs is taken.
+func plain(s string) bool {
+	return !strings.ContainsFunc(s, func(c rune) bool { return c < ' ' || c > '~' || strings.ContainsRune("\"'\\`", c) })
 }
 
 func readHealth(ctx context.Context, c client.Client, query string) (map[string]string, error) {
