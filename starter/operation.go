@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -17,6 +18,7 @@ type operation struct {
 	id      string
 	wait    bool
 	timeout time.Duration
+	check   func(context.Context, *session) error // looks before it is asked for; nil = nothing to look at
 }
 
 func (o *operation) flags(c *cobra.Command) {
@@ -42,6 +44,11 @@ func (a *app) steer(ctx context.Context, id, update string, o operation, arg any
 	defer s.close()
 	if _, err := s.installation(ctx, id); err != nil {
 		return err
+	}
+	if o.check != nil {
+		if err := o.check(ctx, s); err != nil {
+			return err
+		}
 	}
 	accepted, err := s.update(ctx, s.client, id, update, o.id, arg)
 	if err != nil {
@@ -88,6 +95,10 @@ func (s *session) await(ctx context.Context, id, operation string, timeout time.
 			if st.Health == workflows.OnHold {
 				return op, fail(exitRefused, "operation %s waits because %s is paused; `starter resume %s` lets it go on", operation, id, id)
 			}
+			if l, stands := stopped(st.Lanes, op); stands {
+				return op, fail(exitRefused, "operation %s waits because destination %s %s; put that right, then `starter resume %s`",
+					operation, l.Name, troubleState(l.Stopped, l.Failures, l.Failure, l.RetryAt), id)
+			}
 		}
 		select {
 		case <-ctx.Done():
@@ -98,6 +109,16 @@ func (s *session) await(ctx context.Context, id, operation string, timeout time.
 		case <-t.C:
 		}
 	}
+}
+
+// stopped finds a destination that a flush waits for and that will not go on by itself.
+func stopped(lanes []workflows.LaneStatus, op workflows.Operation) (workflows.LaneStatus, bool) {
+	for _, l := range lanes {
+		if op.Name == workflows.FlushUpdate && l.Stopped && l.Lag > 0 && (len(op.Lanes) == 0 || slices.Contains(op.Lanes, l.Name)) {
+			return l, true
+		}
+	}
+	return workflows.LaneStatus{}, false
 }
 
 func find(all []workflows.Operation, id string) (workflows.Operation, bool) {

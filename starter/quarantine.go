@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -95,6 +97,11 @@ func (a *app) runQuarantineList(ctx context.Context, f catalog.QuarantineFilter)
 	found, err := s.Catalog.Quarantined(ctx, f)
 	if err != nil {
 		return &failure{exitUnreachable, err}
+	}
+	if len(found) == 0 && f.Installation != "" {
+		if err := s.known(ctx, f.Installation); err != nil {
+			return err
+		}
 	}
 	rows := make([]quarantineRow, len(found))
 	for i, q := range found {
@@ -210,6 +217,9 @@ back to quarantine. Filter and map are those of the revision that runs now.`,
 			case all == (len(ids) > 0):
 				return usage("give the records' IDs, or --all")
 			}
+			if len(ids) > 0 && o.id == "" { // a repeated operation is recognised by its ID: its records are held no more
+				o.check = func(ctx context.Context, s *session) error { return s.allHeld(ctx, args[0], lane, ids) }
+			}
 			return a.steer(c.Context(), args[0], workflows.RedeliverUpdate, o, workflows.RedeliverRequest{Lane: lane, IDs: ids}, "redelivering to "+lane)
 		},
 	}
@@ -217,6 +227,34 @@ back to quarantine. Filter and map are those of the revision that runs now.`,
 	c.Flags().BoolVar(&all, "all", false, "all that are held for it")
 	o.flags(c)
 	return c
+}
+
+// allHeld refuses records that are not held for the destination: nothing would be delivered, and nothing would say so.
+func (s *session) allHeld(ctx context.Context, id, lane string, ids []int64) error {
+	found, err := s.Catalog.Quarantined(ctx, catalog.QuarantineFilter{Installation: id, Lane: lane, State: catalog.Held, IDs: ids, Limit: len(ids)})
+	if err != nil {
+		return &failure{exitUnreachable, err}
+	}
+	var wrong []string
+	for _, one := range ids {
+		if !slices.ContainsFunc(found, func(q catalog.Quarantined) bool { return q.ID == one }) {
+			wrong = append(wrong, strconv.FormatInt(one, 10))
+		}
+	}
+	if len(wrong) > 0 {
+		return fail(exitNotFound, "not held in quarantine for destination %s of %s: %s; nothing is redelivered; `starter quarantine list %s` shows what is held",
+			lane, id, strings.Join(wrong, ", "), id)
+	}
+	return nil
+}
+
+// known says where nothing is in quarantine for an installation that it is because there never was such an installation.
+func (s *session) known(ctx context.Context, id string) error {
+	_, err := s.Catalog.Installation(ctx, id)
+	if errors.Is(err, catalog.ErrNotFound) {
+		return fail(exitNotFound, "there is no installation %s, nor was there one; `starter list --all` shows them", id)
+	}
+	return err
 }
 
 func (a *app) quarantineDiscard() *cobra.Command {
@@ -290,6 +328,11 @@ func (a *app) runDiscard(ctx context.Context, f catalog.QuarantineFilter) error 
 	}
 	if n := len(f.IDs); n > out.Discarded && out.Discarded == 0 {
 		return fail(exitNotFound, "none of these records is held in quarantine for %s", f.Installation)
+	}
+	if out.Discarded == 0 {
+		if err := s.known(ctx, f.Installation); err != nil {
+			return err
+		}
 	}
 	for p := range touched {
 		needed, err := s.stillNeeded(ctx, p.epoch, p.lane, p.segment)

@@ -65,9 +65,7 @@ func TestQuarantine(t *testing.T) {
 	if s.object(&rows, "quarantine", "list", "customers/ada", "--lane", "endpoint"); len(rows) != 2 {
 		t.Fatalf("%d records are listed of the lane, want 2", len(rows))
 	}
-	if s.object(&rows, "quarantine", "list", "customers/bob"); len(rows) != 0 {
-		t.Fatalf("%d records are listed of another installation", len(rows))
-	}
+	s.want(exitNotFound, words("no installation customers/bob"), "quarantine", "list", "customers/bob")
 	s.want(exitOK, words("422", "key1", "endpoint"), "quarantine", "list")
 	s.want(exitUsage, words("held, redelivering"), "quarantine", "list", "--state", "lost")
 
