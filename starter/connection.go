@@ -385,7 +385,8 @@ checked.`,
 			}
 			in := activities.ConnectionInput{Owner: owner, Connector: args[0], Name: n.name}
 			if settings != "" {
-				if !json.Valid([]byte(settings)) {
+				var object map[string]json.RawMessage
+				if json.Unmarshal([]byte(settings), &object) != nil || object == nil {
 					return usage("--settings: want a JSON object, as a block of an integration has it")
 				}
 				in.Settings = json.RawMessage(settings)

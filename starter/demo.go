@@ -41,6 +41,9 @@ func (a *app) demo() *cobra.Command {
 			if o.Changes < 1 || o.Products < 1 || o.Rate <= 0 {
 				return usage("--changes, --products and --rate must be greater than 0")
 			}
+			if err := checkPort("--ui-port", o.UIPort); err != nil {
+				return err
+			}
 			o.Kill = !spare
 			return a.runDemo(c.Context(), o, keep)
 		},

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -34,6 +35,9 @@ func (a *app) dev() *cobra.Command {
   TRIBUTARY_PUBLIC_URL=https://me.tunnel.example starter dev   # let apps reach the receiver through a tunnel`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
+			if err := cmp.Or(checkPort("--port", o.Port), checkPort("--ui-port", o.UIPort)); err != nil {
+				return err
+			}
 			if headless {
 				o.UIPort = devserver.NoUI
 			}
@@ -45,6 +49,13 @@ func (a *app) dev() *cobra.Command {
 	c.Flags().IntVar(&o.UIPort, "ui-port", engine.DevUIPort, "the Temporal UI's port; 0 = any free")
 	c.Flags().BoolVar(&headless, "headless", false, "without the UI")
 	return c
+}
+
+func checkPort(flag string, port int) error {
+	if port < 0 || port > 65535 {
+		return usage("%s %d: want a port from 1 to 65535, or 0 for any that is free", flag, port)
+	}
+	return nil
 }
 
 func (a *app) runDev(ctx context.Context, o engine.DevOptions) error {

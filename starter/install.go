@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 	"go.temporal.io/sdk/client"
@@ -164,6 +166,8 @@ func checkIDPart(flag, value string, required bool) error {
 	switch {
 	case value == "" && required:
 		return usage("%s is missing: for which user?", flag)
+	case !utf8.ValidString(value) || strings.ContainsFunc(value, unicode.IsControl):
+		return usage("%s %q: want text without control characters", flag, value)
 	case strings.ContainsRune(value, '/'):
 		return usage("%s %q: no slash may stand in it", flag, value)
 	case len(value) > 200:

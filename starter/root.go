@@ -97,6 +97,9 @@ func (a *app) root() *cobra.Command {
 				a.output = "text"
 				return usage("-o %q: want text or json (query also csv)", wrong)
 			}
+			if err := c.ValidateFlagGroups(); err != nil {
+				return usage("%v; see `%s --help`", err, c.CommandPath())
+			}
 			return nil
 		},
 	}

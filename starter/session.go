@@ -57,7 +57,7 @@ func (a *app) config() (engine.Config, error) {
 
 // open opens the stores: those of the environment or, where it names none, those of the dev stack in the directory.
 func (a *app) open(ctx context.Context) (*session, error) {
-	if _, err := os.Stat(a.directory()); errors.Is(err, os.ErrNotExist) && a.getenv("TRIBUTARY_CATALOG") == "" {
+	if a.getenv("TRIBUTARY_CATALOG") == "" && a.nothingHere() {
 		return nil, fail(exitUnreachable, "there is no Tributary in %s: start one with `starter dev`, run this where it was started, or set TRIBUTARY_CATALOG", a.directory())
 	}
 	cfg, err := a.config()
@@ -86,6 +86,17 @@ func (a *app) open(ctx context.Context) (*session, error) {
 		return nil, &failure{exitUnreachable, err}
 	}
 	return s, nil
+}
+
+// nothingHere says that the directory is not one of local state: it is missing, or nothing has made a catalog there and nothing may now,
+// for want of a key file.
+func (a *app) nothingHere() bool {
+	place := a.directory()
+	if a.getenv("TRIBUTARY_KEY_FILE") == "" {
+		place = filepath.Join(place, "catalog.db")
+	}
+	_, err := os.Stat(place)
+	return errors.Is(err, os.ErrNotExist)
 }
 
 func (s *session) close() {
