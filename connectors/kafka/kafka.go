@@ -336,7 +336,7 @@ func (w *writing) keepOrder() {
 
 // message is the record on the wire. Its time is when it was received: a topic's retention must not throw away what happened long ago.
 func message(b *connectors.Batch, r *connectors.Record, topic string) *kgo.Record {
-	m := &kgo.Record{Topic: topic, Value: r.Data, Timestamp: r.ReceivedAt, Headers: make([]kgo.RecordHeader, 0, 8)}
+	m := &kgo.Record{Topic: topic, Timestamp: r.ReceivedAt, Headers: make([]kgo.RecordHeader, 0, 8)}
 	values := make([]byte, 0, 2*len(time.RFC3339Nano)+32+len(r.Key)+len(r.ID)+len(r.Stream)+len(b.Installation)+len(b.User))
 	// add keeps a value that was appended to values.
 	add := func(name string, appended []byte) {
@@ -354,6 +354,9 @@ func message(b *connectors.Batch, r *connectors.Record, topic string) *kgo.Recor
 	}
 	if !r.ReceivedAt.IsZero() {
 		add("tributary-received-at", r.ReceivedAt.UTC().AppendFormat(values, time.RFC3339Nano))
+	}
+	if len(r.Data) > 0 { // else null: an empty value is no tombstone
+		m.Value = r.Data
 	}
 	if r.Key != "" {
 		m.Key = append(values, r.Key...)[len(values):]

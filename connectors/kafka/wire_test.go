@@ -61,7 +61,7 @@ func TestMessage(t *testing.T) {
 	b := batchOf("7", "", "8")
 	b.Records[0].OccurredAt = time.Date(2026, 11, 22, 4, 0, 0, 123000, time.FixedZone("", 3600))
 	b.Records[1].ReceivedAt = time.Time{}
-	b.Records[2].Op, b.Records[2].Data = connectors.Delete, nil
+	b.Records[2].Op, b.Records[2].Data = connectors.Delete, []byte{} // as a segment gives it
 	before := time.Now().Truncate(time.Millisecond)
 	write(t, opened(t, plaintext(c), kafka.Settings{Topic: "{integration}.{stream}", Create: true}), b)
 	byID := make(map[string]string)
