@@ -232,6 +232,8 @@ func TestErrors(t *testing.T) {
 		"read only":      {redshifttest.Failure{Code: "25006", Message: "transaction is read-only"}, []string{"UPDATE", "CREATE TEMP"}, connectors.Unavailable, "25006"},
 		"shutdown":       {redshifttest.Failure{Code: "57P01", Message: "terminating connection"}, []string{"LOCK"}, connectors.Unavailable, "57P01"},
 		"rights":         {redshifttest.Failure{Code: "42501", Message: "permission denied for relation orders"}, []string{"UPDATE \"public\".\"orders\"", "INSERT INTO \"public\""}, connectors.Forbidden, "GRANT SELECT, INSERT"},
+		"corpus":         {redshifttest.Failure{Code: "42501", Message: "permission denied for relation corpus"}, []string{"UPDATE \"public\".\"orders\""}, connectors.Forbidden, "GRANT SELECT, INSERT"},
+		"usage limit":    {redshifttest.Failure{Code: "XX000", Message: "Query reached usage limit", Detail: "RPU-hours of the workgroup"}, []string{"UPDATE"}, connectors.Unavailable, "usage limit"},
 		"temporary":      {redshifttest.Failure{Code: "42501", Message: "permission denied to create temporary tables"}, []string{"CREATE TEMP"}, connectors.Forbidden, "GRANT TEMPORARY"},
 		"role":           {redshifttest.Failure{Code: "XX000", Message: "User arn:aws:redshift:eu-central-1:1:dbuser:x/ada is not authorized to assume IAM Role arn:aws:iam::1:role/x"}, []string{"COPY"}, connectors.Forbidden, "attach the role"},
 		"role elsewhere": {redshifttest.Failure{Code: "XX000", Message: "exception name : UnauthorizedException, error type : 138, message: The requested role arn:aws:iam::1:role/x is not associated to cluster"}, []string{"COPY"}, connectors.Forbidden, "attach the role"},

@@ -36,7 +36,7 @@ var signs = []sign{
 		"Redshift can't assume iam_role: attach the role to the cluster or workgroup, and let its trust policy allow redshift.amazonaws.com, or redshift-serverless.amazonaws.com, sts:AssumeRole"},
 	{regexp.MustCompile(`(?i)cancell?ed (on user's request|by WLM)|aborted by WLM|abort(ed)? (by )?query monitoring`), connectors.Unavailable, "the statement was cancelled by a time limit, a rule of the workload management or an administrator"},
 	{regexp.MustCompile(`(?i)disk full|out of memory|insufficient memory`), connectors.Unavailable, "the cluster has no room left"},
-	{regexp.MustCompile(`(?i)quota exceeded|usage limit|RPU`), connectors.Unavailable, "a usage limit of the workgroup is reached"},
+	{regexp.MustCompile(`(?i)quota exceeded|usage limit|\b(?-i:RPU)`), connectors.Unavailable, "a usage limit of the workgroup is reached"},
 	{regexp.MustCompile(`(?i)connection limit|too many connections`), connectors.Unavailable, "the database takes no more connections"},
 }
 
