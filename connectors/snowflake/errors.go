@@ -32,7 +32,7 @@ var kinds = []struct {
 	// A resource monitor's quota.
 	{connectors.RateLimited, []int{90073}},
 	// A session or its token has ended: the next one logs in anew.
-	{connectors.Unavailable, []int{390104, 390111, 390112, 390114}},
+	{connectors.Unavailable, []int{390104, 390111, 390112, 390113, 390114, 390115}},
 	// A statement that was ended, by somebody or for its time; a lock with too many waiters, or that took too long; a deadlock; a transaction that was ended.
 	{connectors.Unavailable, []int{604, 605, 625, 630, 90232}},
 	// A table or a column vanished, or came: the next attempt looks again.
