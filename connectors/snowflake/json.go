@@ -11,8 +11,8 @@ import (
 	"tributary/connectors/table"
 )
 
-// refusedByVariant says why a VARIANT can't hold a payload's values; "" where it can. It keeps numbers of up to 38 digits exactly, others as floats:
-// https://docs.snowflake.com/en/sql-reference/data-types-semistructured#variant
+// refusedByVariant says why a VARIANT can't hold a payload's values; "" where it can. It keeps numbers of up to 38 digits exactly, of which 37 may be behind the point, others as
+// floats: https://docs.snowflake.com/en/sql-reference/data-types-semistructured#variant, https://docs.snowflake.com/en/sql-reference/data-types-numeric#number
 func refusedByVariant(r *connectors.Record) string {
 	if len(r.Data) == 0 {
 		return ""
@@ -50,14 +50,14 @@ func unfit(v gjson.Result) (reason string) {
 // paired says that no half of a surrogate pair stands alone. NUL is a character here, as any other.
 func paired(raw string) bool { return table.IsPlain(strings.ReplaceAll(raw, `\u0000`, `\u0001`)) }
 
-const variantDigits = 38
+const variantDigits, variantScale = 38, 37
 
-// exact says that a number has at most 38 digits, or is one that a float gives back: of at most 15 digits, and not among the smallest.
+// exact says that a number has at most 38 digits and 37 behind the point, or is one that a float gives back: of at most 15 digits, and not among the smallest.
 func exact(literal string) bool {
 	if len(literal) <= variantDigits && !strings.ContainsAny(literal, "eE") {
 		return true
 	}
-	if plain, ok := expand(literal, variantDigits); ok && digitsOf(plain) <= variantDigits {
+	if plain, ok := expand(literal, variantDigits); ok && digitsOf(plain) <= variantDigits && scaleOf(plain) <= variantScale {
 		return true
 	}
 	f, err := strconv.ParseFloat(literal, 64)
@@ -78,6 +78,12 @@ func digitsOf(plain string) int {
 		fraction = strings.TrimLeft(fraction, "0")
 	}
 	return len(whole) + len(fraction)
+}
+
+// scaleOf counts those of them behind the point.
+func scaleOf(plain string) int {
+	_, fraction, _ := strings.Cut(plain, ".")
+	return len(strings.TrimRight(fraction, "0"))
 }
 
 // expand spells a JSON number without an exponent. False: it would need more than most digits before or behind the point.

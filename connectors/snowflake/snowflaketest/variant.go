@@ -50,9 +50,10 @@ func numbers(v any) any {
 	return v
 }
 
-const precision = 38
+// https://docs.snowflake.com/en/sql-reference/data-types-numeric#number
+const precision, scale = 38, 37
 
-// number is exact within 38 digits, else a float.
+// number is exact within 38 digits, at most 37 of them behind the point, else a float.
 func number(literal string) json.Number {
 	if _, exponent, found := strings.Cut(strings.ToLower(literal), "e"); found {
 		if n, err := strconv.Atoi(exponent); err != nil || n > 400 || n < -400 {
@@ -64,7 +65,7 @@ func number(literal string) json.Number {
 	if !ok {
 		return json.Number(literal)
 	}
-	exact := r.FloatString(precision)
+	exact := r.FloatString(scale)
 	exact = strings.TrimSuffix(strings.TrimRight(exact, "0"), ".")
 	if back, _ := new(big.Rat).SetString(exact); back != nil && back.Cmp(r) == 0 && len(strings.NewReplacer("-", "", ".", "").Replace(strings.TrimPrefix(exact, "0."))) <= precision {
 		return json.Number(exact)
