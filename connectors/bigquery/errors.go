@@ -160,6 +160,8 @@ func explain(op string, code int, reason, message string) *connectors.Error {
 	case strings.Contains(message, moved) || strings.Contains(message, raced):
 		e.Kind, e.Message = connectors.Unavailable, "another attempt was first"
 		return e
+	case reason == "notFound" && strings.HasPrefix(message, "Not found: Table"):
+		e.Kind, e.Message = connectors.Unavailable, "a table vanished: the next attempt makes it again"
 	case reason == "invalidQuery" || reason == "invalid":
 		// The message may quote a value.
 		e.Message = "BigQuery refuses the request: a table may have been changed so that rows no longer fit it"

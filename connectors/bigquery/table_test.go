@@ -149,7 +149,7 @@ func TestDroppedTable(t *testing.T) {
 		b := connectortest.Batch(mode, "orders", 2, 2)
 		if _, err := d.Write(t.Context(), b); err == nil {
 			t.Fatal("written to a table that is not there")
-		} else if e := connectors.AsError("", err); mode == connectors.Append && e.Kind.Stops() {
+		} else if e := connectors.AsError("", err); e.Kind.Stops() {
 			t.Fatalf("the lane stops: %v", err)
 		}
 		connectortest.UntilDurable(t, d, b)
