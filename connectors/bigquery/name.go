@@ -72,7 +72,7 @@ func tableID(name string) string {
 }
 
 // spellColumn makes a name that BigQuery takes for a column: https://cloud.google.com/bigquery/docs/schemas#flexible-column-names. It
-// forbids some characters, and 300 characters are the longest.
+// forbids some characters and beginnings, and 300 characters are the longest.
 func spellColumn(field string) string {
 	name := strings.Map(func(r rune) rune {
 		if unicode.In(r, unicode.L, unicode.M, unicode.N, unicode.Pc, unicode.Pd) || strings.ContainsRune("&%=+:'<>#| ", r) {
@@ -81,7 +81,10 @@ func spellColumn(field string) string {
 		return '_'
 	}, field)
 	if strings.TrimSpace(name) != name {
-		return strings.ReplaceAll(name, " ", "_")
+		name = strings.ReplaceAll(name, " ", "_")
+	}
+	if slices.ContainsFunc(reservedPrefixes, func(p string) bool { return strings.HasPrefix(strings.ToLower(name), p) }) {
+		return "field" + name
 	}
 	return name
 }
@@ -91,8 +94,7 @@ var reservedPrefixes = []string{"_table_", "_file_", "_partition", "_row_timesta
 
 func reservedColumn(name string) bool {
 	name = strings.ToLower(name)
-	return name == epochColumn || name == laneColumn || name == "data" ||
-		slices.ContainsFunc(reservedPrefixes, func(p string) bool { return strings.HasPrefix(name, p) })
+	return name == epochColumn || name == laneColumn || name == "data"
 }
 
 // digest is a name made of parts, none of which may run into the next.

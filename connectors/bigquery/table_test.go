@@ -111,6 +111,26 @@ func TestAColumnIsWidenedMeanwhile(t *testing.T) {
 	}
 }
 
+// A field whose name begins as those that BigQuery has for itself gets a column all the same.
+func TestReservedNames(t *testing.T) {
+	t.Parallel()
+	s := bigquerytest.New(t, returned)
+	d := open(t, bigquery.Definition(), direct(s), warehouse, connectors.Config{Mode: connectors.Append, Layout: connectors.LayoutColumns})
+	b := connectortest.Batch(connectors.Append, "orders", 0, 2)
+	b.Records[0].Data = []byte(`{"_PARTITIONTIME":1,"_partitiontime":2,"_TABLE_SUFFIX":3,"_FILE_NAME":4,"__root__":5,"_change_type":6,"_row_timestamp_":7,"_colidentifier_1":8}`)
+	connectortest.Write(t, d, b)
+	var values int
+	for _, r := range columnRows(t, s) {
+		values += strings.Count(r.Data, ":")
+	}
+	if values != 9 {
+		t.Errorf("%d values of 9 are there", values)
+	}
+	if err := d.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
 // What stands in the way of a table is said, and left as it is.
 func TestTablesThatDoNotFit(t *testing.T) {
 	t.Parallel()

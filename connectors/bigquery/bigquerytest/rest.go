@@ -159,6 +159,9 @@ var engineTypes = map[string]string{"STRING": "VARCHAR", "INTEGER": "BIGINT", "B
 // forbidden are the characters that no column's name may have: https://cloud.google.com/bigquery/docs/schemas#flexible-column-names
 const forbidden = "!\"$()*,./;?@[\\]^`{}~"
 
+// reserved are the prefixes that no column's name may have: https://cloud.google.com/bigquery/docs/schemas#column_names
+var reserved = []string{"_table_", "_file_", "_partition", "_row_timestamp", "__root__", "_colidentifier", "_change_sequence_number", "_change_type"}
+
 func (s *Server) insertTable(r *http.Request) (any, *failure) {
 	t := &stored{}
 	if f := body(r, &t.Table); f != nil {
@@ -204,7 +207,8 @@ func (s *Server) addColumns(t *stored, fields []*rest.TableFieldSchema) error {
 			return fail("invalid", "Invalid value for type: %s", c.Type)
 		case field(&t.Table, c.Name) != nil:
 			return fail("invalid", "Field %s already exists in schema", c.Name)
-		case c.Name == "" || len([]rune(c.Name)) > 300 || strings.ContainsAny(c.Name, forbidden) || strings.ContainsFunc(c.Name, func(r rune) bool { return r < ' ' }) || strings.HasPrefix(lower, "_partition") || strings.HasPrefix(lower, "_table_"):
+		case c.Name == "" || len([]rune(c.Name)) > 300 || strings.ContainsAny(c.Name, forbidden) || strings.ContainsFunc(c.Name, func(r rune) bool { return r < ' ' }) ||
+			slices.ContainsFunc(reserved, func(prefix string) bool { return strings.HasPrefix(lower, prefix) }):
 			return fail("invalid", "Invalid field name %q.", c.Name)
 		case len([]rune(c.Description)) > 1024:
 			return fail("invalid", "The description for field %s is too long", c.Name)
