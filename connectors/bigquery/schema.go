@@ -95,6 +95,8 @@ func stageLayout(values []column) layout {
 
 func (l layout) table() *rest.Table {
 	t := &rest.Table{TableReference: &rest.TableReference{TableId: l.id}, Schema: &rest.TableSchema{}, Clustering: &rest.Clustering{Fields: l.clustering}}
+	// The dataset's own collation may take two keys for one: https://cloud.google.com/bigquery/docs/reference/standard-sql/collation-concepts
+	t.DefaultCollation, t.ForceSendFields = "", []string{"DefaultCollation"}
 	for _, c := range l.columns {
 		mode := "NULLABLE"
 		if c.required {
@@ -125,10 +127,11 @@ func kindOf(f *rest.TableFieldSchema) string {
 
 // fits says what is wrong with a table that exists.
 func (l layout) fits(t *rest.Table) error {
-	kinds := make(map[string]string)
+	kinds, collations := make(map[string]string), make(map[string]string)
 	if t.Schema != nil {
 		for _, f := range t.Schema.Fields {
-			kinds[strings.ToLower(f.Name)] = kindOf(f)
+			name := strings.ToLower(f.Name)
+			kinds[name], collations[name] = kindOf(f), f.Collation
 		}
 	}
 	var wrong []string
@@ -142,6 +145,8 @@ func (l layout) fits(t *rest.Table) error {
 			return connectors.Errorf(connectors.Invalid, "table "+l.id, "its column data is %s: set json to %s, or another table", kind, strings.ToLower(kind))
 		case kind != c.kind:
 			wrong = append(wrong, fmt.Sprintf("column %s is %s instead of %s", c.name, kind, c.kind))
+		case c.required && collations[c.name] != "":
+			wrong = append(wrong, fmt.Sprintf("column %s has the collation %s, which takes different texts for one", c.name, collations[c.name]))
 		}
 	}
 	if wrong != nil {

@@ -111,6 +111,26 @@ func TestAColumnIsWidenedMeanwhile(t *testing.T) {
 	}
 }
 
+// Keys that differ by their case alone are two, whatever the dataset's collation; a table with another one is refused, before it takes one for
+// the other.
+func TestCollation(t *testing.T) {
+	t.Parallel()
+	s := bigquerytest.New(t, returned)
+	s.Collate("und:ci")
+	d := opened(t, s, connectors.ModeUpsert)
+	for i, key := range []string{"abc", "ABC"} {
+		b := connectortest.Batch(connectors.ModeUpsert, "orders", i, 1)
+		b.Records[0].Key = key
+		connectortest.Write(t, d, b)
+	}
+	if there := rows(t, s); len(there) != 2 {
+		t.Errorf("%d rows: %v", len(there), there)
+	}
+	s.CollateColumn(t, "orders", "_key", "und:ci")
+	_, err := opened(t, s, connectors.ModeUpsert).Write(t.Context(), connectortest.Batch(connectors.ModeUpsert, "orders", 2, 1))
+	connectortest.WantError(t, err, connectors.Invalid, "column _key has the collation und:ci")
+}
+
 // A field whose name begins as those that BigQuery has for itself gets a column all the same.
 func TestReservedNames(t *testing.T) {
 	t.Parallel()

@@ -164,8 +164,16 @@ var reserved = []string{"_table_", "_file_", "_partition", "_row_timestamp", "__
 
 func (s *Server) insertTable(r *http.Request) (any, *failure) {
 	t := &stored{}
+	var said struct {
+		DefaultCollation *string `json:"defaultCollation"`
+	}
+	whole, _ := io.ReadAll(r.Body)
+	r.Body = io.NopCloser(bytes.NewReader(whole))
 	if f := body(r, &t.Table); f != nil {
 		return nil, f
+	}
+	if _ = json.Unmarshal(whole, &said); said.DefaultCollation == nil { // which is not the same as empty
+		t.DefaultCollation = s.collation
 	}
 	if f := s.need("bigquery.tables.create", "Dataset "+Project+":"+Dataset); f != nil {
 		return nil, f
@@ -215,7 +223,14 @@ func (s *Server) addColumns(t *stored, fields []*rest.TableFieldSchema) error {
 		case len(t.Schema.Fields) >= 10_000:
 			return fail("invalid", "Too many columns")
 		}
-		if _, err := s.db.ExecContext(context.Background(), "ALTER TABLE "+t.name+" ADD COLUMN "+identifier(c.Name)+" "+engineTypes[c.Type]); err != nil {
+		kind := engineTypes[c.Type]
+		if c.Type == "STRING" && c.Collation == "" {
+			c.Collation = t.DefaultCollation
+		}
+		if c.Collation != "" {
+			kind += " COLLATE NOCASE"
+		}
+		if _, err := s.db.ExecContext(context.Background(), "ALTER TABLE "+t.name+" ADD COLUMN "+identifier(c.Name)+" "+kind); err != nil {
 			return fail("backendError", "%v", err)
 		}
 		t.Schema.Fields = append(t.Schema.Fields, c)

@@ -55,6 +55,8 @@ type Server struct {
 	tables  map[string]*stored
 	streams map[string]*stream
 	jobs    map[string]*job
+	// collation is the dataset's default.
+	collation string
 
 	faults sync.Mutex
 	answer func(call string) string
@@ -134,6 +136,21 @@ func (s *Server) Deny(permission string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.denied[permission] = true
+}
+
+// Collate makes a collation that of tables that are made without one: https://cloud.google.com/bigquery/docs/collation
+func (s *Server) Collate(collation string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.collation = collation
+}
+
+// CollateColumn changes a column's collation, as ALTER COLUMN does.
+func (s *Server) CollateColumn(t testing.TB, id, name, collation string) {
+	t.Helper()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	field(&s.tables[id].Table, name).Collation = collation
 }
 
 // Revoke makes the tokens that were given invalid.
