@@ -103,12 +103,23 @@ func (s *store) inspect(ctx context.Context, q querier, l layout) (bool, error) 
 			wrong = append(wrong, fmt.Sprintf("column %s %s is missing", s.place.column(c.name), c.kind))
 		case base(is.kind) != base(c.kind) || base(c.kind) == "NUMBER" && is.kind != c.kind:
 			wrong = append(wrong, fmt.Sprintf("column %s is %s instead of %s", s.place.column(c.name), is.kind, c.kind))
+		case c.rest == notNull && collated(is.kind):
+			return refuse("its column %s is %s, which takes different texts for one: run ALTER SCHEMA %s SET DEFAULT_DDL_COLLATION = '', and remove the table or set another one",
+				s.place.column(c.name), is.kind, s.place.schemaName())
 		}
 	}
 	if wrong != nil {
 		return refuse("it exists and does not fit: %s. Change it, set another table or schema, or set names and json as they were when it was made", strings.Join(wrong, "; "))
 	}
 	return true, nil
+}
+
+// collated says that texts of a type, as DESCRIBE TABLE spells it, are compared otherwise than by their characters. A new table has the collation that the account,
+// the database or the schema says: https://docs.snowflake.com/en/sql-reference/collation
+func collated(kind string) bool {
+	_, collation, found := strings.Cut(kind, " COLLATE ")
+	collation = strings.Trim(collation, "'")
+	return found && collation != "" && collation != "utf8"
 }
 
 // querier is a pool or a session.

@@ -145,6 +145,23 @@ func TestUpperColumns(t *testing.T) {
 	}
 }
 
+// A table whose keys are compared by a collation is refused, before it takes one key for another.
+func TestCollation(t *testing.T) {
+	t.Parallel()
+	s := snowflaketest.New(t, &returned)
+	s.Collate("en-ci")
+	d := opened(t, s, connectors.ModeUpsert)
+	for i, key := range []string{"abc", "ABC"} {
+		b := connectortest.Batch(connectors.ModeUpsert, "orders", i, 1)
+		b.Records[0].Key = key
+		_, err := d.Write(t.Context(), b)
+		connectortest.WantError(t, err, connectors.Invalid, "SET DEFAULT_DDL_COLLATION = ''")
+	}
+	s = snowflaketest.New(t, &returned)
+	s.Collate("utf8") // is none
+	connectortest.Write(t, opened(t, s, connectors.ModeUpsert), connectortest.Batch(connectors.ModeUpsert, "orders", 0, 1))
+}
+
 // What stands in the way of a table is said, and left as it is.
 func TestTablesThatDoNotFit(t *testing.T) {
 	t.Parallel()

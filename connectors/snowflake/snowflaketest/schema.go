@@ -64,6 +64,10 @@ func (s *Server) createTable(ctx context.Context, session *session, tokens []tok
 			return nil, fail(syntax, "SQL compilation error: Unsupported data type '%s' or duplicate column '%s'.", c.kind, c.name)
 		}
 		line := encoded(c.name) + " " + kind
+		if c.kind == "VARCHAR" && s.collation != "" {
+			c.collation = s.collation
+			line += " COLLATE NOCASE"
+		}
 		if c.required {
 			line += " NOT NULL"
 		}

@@ -69,7 +69,9 @@ type Server struct {
 	uploads  map[string]string // path by signature
 	lake     *Lake             // behind the stage External
 	lose     bool
-	patience time.Duration // until an answer says that the statement still runs
+	// collation is the default of tables that are made.
+	collation string
+	patience  time.Duration // until an answer says that the statement still runs
 
 	faults sync.Mutex
 	answer func(statement string) *Error
@@ -140,6 +142,9 @@ func (s *Server) Deny(privilege string) {
 	defer s.mu.Unlock()
 	s.denied[privilege] = true
 }
+
+// Collate sets DEFAULT_DDL_COLLATION of the schema. Call it before anybody writes.
+func (s *Server) Collate(collation string) { s.collation = collation }
 
 // SetPassword changes the user's password; sessions go on.
 func (s *Server) SetPassword(password string) {

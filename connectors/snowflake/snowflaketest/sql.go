@@ -19,6 +19,7 @@ type stored struct {
 type storedColumn struct {
 	name, kind string
 	required   bool
+	collation  string
 }
 
 func (t *stored) column(name string) *storedColumn {
@@ -34,6 +35,9 @@ func (t *stored) column(name string) *storedColumn {
 func (c *storedColumn) shown() string {
 	switch c.kind {
 	case "VARCHAR":
+		if c.collation != "" { // https://docs.snowflake.com/en/sql-reference/collation
+			return "VARCHAR(16777216) COLLATE '" + c.collation + "'"
+		}
 		return "VARCHAR(16777216)"
 	case "TIMESTAMP_TZ", "TIMESTAMP_NTZ", "TIMESTAMP_LTZ":
 		return c.kind + "(9)"
