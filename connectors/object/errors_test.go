@@ -68,6 +68,17 @@ func TestS3Errors(t *testing.T) {
 		}
 	}
 
+	// Codes that any service of AWS may answer count, where their status says less.
+	s.Intercept(func(w http.ResponseWriter, r *http.Request) bool {
+		if r.Method == http.MethodPut {
+			s.FailAs(w, http.StatusBadRequest, "ThrottlingException")
+		}
+		return r.Method == http.MethodPut
+	}, nil)
+	if _, err := d.Write(t.Context(), b); kindOf(t, err) != connectors.RateLimited {
+		t.Errorf("a quota of the account: got %v", err)
+	}
+
 	// A code that nobody knows goes by its status.
 	for status, kind := range map[int]connectors.Kind{400: connectors.Invalid, 403: connectors.Forbidden, 409: connectors.Unavailable, 413: connectors.TooLarge, 500: connectors.Unavailable} {
 		s.Intercept(func(w http.ResponseWriter, r *http.Request) bool {
