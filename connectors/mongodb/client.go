@@ -88,6 +88,9 @@ func (c *client) collection(ctx context.Context, name string, log func(string, .
 	if ready {
 		return collection, nil
 	}
+	if err := c.distinguishes(ctx, db, name); err != nil {
+		return nil, err
+	}
 	_, err = collection.Indexes().CreateOne(ctx, mongo.IndexModel{Keys: bson.D{{Key: fieldReceivedAt, Value: 1}}})
 	if err != nil {
 		e := c.failed("create index", err)
@@ -100,4 +103,23 @@ func (c *client) collection(ctx context.Context, name string, log func(string, .
 	defer c.mu.Unlock()
 	c.ready[name] = true
 	return collection, nil
+}
+
+// distinguishes refuses a collection that somebody made with a collation: its _id is compared by that, and one key could be taken for another. A user who may not list
+// collections, and a server that can't, does not tell. https://www.mongodb.com/docs/manual/reference/collation/
+func (c *client) distinguishes(ctx context.Context, db *mongo.Database, name string) error {
+	specifications, err := db.ListCollectionSpecifications(ctx, bson.D{{Key: "name", Value: name}})
+	if err != nil {
+		e := c.failed("look at the collection", err)
+		if e.Kind == connectors.Forbidden || e.Kind == connectors.Invalid {
+			return nil
+		}
+		return e
+	}
+	for _, s := range specifications {
+		if locale, _ := s.Options.Lookup("collation", "locale").StringValueOK(); locale != "" && locale != "simple" {
+			return connectors.Errorf(connectors.Invalid, "collection "+name, "it has the collation %s, which takes different keys for one: set another collection, or make it without a collation", locale)
+		}
+	}
+	return nil
 }

@@ -159,3 +159,28 @@ func TestCodes(t *testing.T) {
 		}
 	}
 }
+
+// A collection that has a collation is refused, before it takes one key for another; any other is as it was.
+func TestCollation(t *testing.T) {
+	t.Parallel()
+	server := mongodbtest.New(t, returned)
+	server.Collate("crm", "orders", "en")
+	server.Collate("crm", "plain", "simple")
+	for collection, refused := range map[string]bool{"orders": true, "plain": false, "new": false} {
+		d := open(t, mongodb.Definition(), mongodb.Connection{Host: server.Addr, TLS: "off", Database: "crm"}, mongodb.Settings{Collection: collection}, connectors.ModeUpsert)
+		t.Cleanup(func() { _ = d.Close() })
+		_, err := d.Write(t.Context(), batch(connectors.ModeUpsert, 0, 2))
+		if refused {
+			connectortest.WantError(t, err, connectors.Invalid, "orders", "the collation en")
+		} else if err != nil {
+			t.Errorf("%s: %v", collection, err)
+		}
+	}
+	// Who may not look is told nothing, and writes.
+	server.Refuse(t, "listCollections", 13, mongodbtest.Command)
+	d := open(t, mongodb.Definition(), mongodb.Connection{Host: server.Addr, TLS: "off", Database: "crm"}, mongodb.Settings{Collection: "unseen"}, connectors.Append)
+	t.Cleanup(func() { _ = d.Close() })
+	if _, err := d.Write(t.Context(), batch(connectors.Append, 0, 2)); err != nil {
+		t.Error(err)
+	}
+}

@@ -15,6 +15,7 @@ type collection struct {
 	byID           map[string]int // index in list, by type and bytes of _id
 	list           []bson.Raw     // in the order of their insertion
 	indexes        map[string]bool
+	locale         string // of its collation; "" = none
 }
 
 func newCollection(database, name string) *collection {

@@ -51,15 +51,16 @@ var commands = map[string]struct {
 	run    func(*Server, *command) (bson.D, *failure)
 	fields []string
 }{
-	"hello":         {(*Server).hello, nil},
-	"ping":          {func(*Server, *command) (bson.D, *failure) { return nil, nil }, nil},
-	"endSessions":   {func(*Server, *command) (bson.D, *failure) { return nil, nil }, nil},
-	"createIndexes": {(*Server).createIndexes, []string{"indexes", "writeConcern", "commitQuorum"}},
-	"insert":        {(*Server).insert, []string{"documents", "ordered", "writeConcern", "bypassDocumentValidation"}},
-	"update":        {(*Server).update, []string{"updates", "ordered", "writeConcern", "bypassDocumentValidation"}},
-	"find":          {(*Server).find, []string{"filter", "projection", "batchSize", "readConcern"}},
-	"getMore":       {(*Server).getMore, []string{"collection", "batchSize"}},
-	"killCursors":   {(*Server).killCursors, []string{"cursors"}},
+	"hello":           {(*Server).hello, nil},
+	"ping":            {func(*Server, *command) (bson.D, *failure) { return nil, nil }, nil},
+	"endSessions":     {func(*Server, *command) (bson.D, *failure) { return nil, nil }, nil},
+	"listCollections": {(*Server).listCollections, []string{"filter", "cursor", "nameOnly", "authorizedCollections"}},
+	"createIndexes":   {(*Server).createIndexes, []string{"indexes", "writeConcern", "commitQuorum"}},
+	"insert":          {(*Server).insert, []string{"documents", "ordered", "writeConcern", "bypassDocumentValidation"}},
+	"update":          {(*Server).update, []string{"updates", "ordered", "writeConcern", "bypassDocumentValidation"}},
+	"find":            {(*Server).find, []string{"filter", "projection", "batchSize", "readConcern"}},
+	"getMore":         {(*Server).getMore, []string{"collection", "batchSize"}},
+	"killCursors":     {(*Server).killCursors, []string{"cursors"}},
 }
 
 // run answers a command.
@@ -178,6 +179,28 @@ func (s *Server) hello(*command) (bson.D, *failure) {
 		answer = append(answer, bson.E{Key: "msg", Value: "isdbgrid"})
 	}
 	return answer, nil
+}
+
+// listCollections finds one by its name, or all: https://www.mongodb.com/docs/manual/reference/command/listCollections/
+func (s *Server) listCollections(c *command) (bson.D, *failure) {
+	name := ""
+	if filter, ok := c.body.Lookup("filter").DocumentOK(); ok {
+		if failed := known("listCollections.filter", filter, "name"); failed != nil {
+			return nil, failed
+		}
+		name, _ = filter.Lookup("name").StringValueOK()
+	}
+	found := bson.A{}
+	for full, on := range s.collections {
+		if database, its, _ := strings.Cut(full, "."); database == c.database && (name == "" || name == its) {
+			options := bson.D{}
+			if on.locale != "" {
+				options = bson.D{{Key: "collation", Value: bson.D{{Key: "locale", Value: on.locale}}}}
+			}
+			found = append(found, bson.D{{Key: "name", Value: its}, {Key: "type", Value: "collection"}, {Key: "options", Value: options}})
+		}
+	}
+	return bson.D{{Key: "cursor", Value: bson.D{{Key: "id", Value: int64(0)}, {Key: "ns", Value: c.database + ".$cmd.listCollections"}, {Key: "firstBatch", Value: found}}}}, nil
 }
 
 // createIndexes keeps the names of indexes, which change nothing of what is found: https://www.mongodb.com/docs/manual/reference/command/createIndexes/

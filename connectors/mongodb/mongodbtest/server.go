@@ -43,6 +43,15 @@ func (s *Server) SayRouter() {
 	s.router = true
 }
 
+// Collate makes a collection that has a collation. It says so; it compares as without one.
+func (s *Server) Collate(database, name, locale string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	on := newCollection(database, name)
+	on.locale = locale
+	s.collections[database+"."+name] = on
+}
+
 // New starts a server that ends with the test. It counts the errors that it returns; nil counts nothing.
 func New(t testing.TB, returned *documented.Errors) *Server {
 	t.Helper()
