@@ -21,6 +21,8 @@ import (
 const (
 	// bulkDeadline bounds the write of the largest batch.
 	bulkDeadline = 5 * time.Minute
+	// bulkTries is how often memory is measured at most.
+	bulkTries = 3
 	// bulkPadding is how many bytes of text each of its payloads has.
 	bulkPadding = 500
 	// bulkFixed is memory in bytes that a write may take whatever it writes: pools, buffers of connections, a server in this process.
@@ -54,9 +56,27 @@ func (t *destinationTest) bulk() {
 	}
 	d := t.open()
 	t.write(d, t.batch(0, record(0))) // connects, makes the table
-	b := t.batch(1, bulky(1, n)...)
-	own := ownSize(b)
+	all := []connectors.Batch{t.batch(0, record(0))}
+	// What else goes on in the machine only adds to what is measured: the least of a few tries counts.
+	for try := range bulkTries {
+		first := 1 + try*n
+		b := t.batch(int64(first), bulky(first, n)...)
+		all = append(all, b)
+		own, grown := ownSize(b), t.bulkWrite(d, b)
+		most := bulkFixed + int64(times*float64(own))
+		if grown <= most {
+			break
+		}
+		if try == bulkTries-1 {
+			t.Errorf("writing a batch of %d bytes took %d bytes of memory, more than %d", own, grown, most)
+		}
+	}
+	t.want(rowsOf(all...))
+}
 
+// bulkWrite writes a batch and returns by how many bytes the memory grew meanwhile.
+func (t *destinationTest) bulkWrite(d connectors.Destination, b connectors.Batch) int64 {
+	own := ownSize(b)
 	peak := watchMemory()
 	ctx, cancel := context.WithTimeout(context.Background(), bulkDeadline)
 	defer cancel()
@@ -65,14 +85,11 @@ func (t *destinationTest) bulk() {
 	took := time.Since(began)
 	grown := peak()
 	if err != nil {
-		t.Fatalf("write of %d records: %v", n, err)
+		t.Fatalf("write of %d records: %v", len(b.Records), err)
 	}
 	t.wantOutcomes(b, r, nil)
-	t.Logf("%d records of %d MiB in %.1f s, memory grew by %d MiB (%.2f of the batch)", n, own>>20, took.Seconds(), grown>>20, float64(grown)/float64(own))
-	if most := bulkFixed + int64(times*float64(own)); grown > most {
-		t.Errorf("writing a batch of %d bytes took %d bytes of memory, more than %d", own, grown, most)
-	}
-	t.want(rowsOf(t.batch(0, record(0)), b))
+	t.Logf("%d records of %d MiB in %.1f s, memory grew by %d MiB (%.2f of the batch)", len(b.Records), own>>20, took.Seconds(), grown>>20, float64(grown)/float64(own))
+	return grown
 }
 
 // bulky makes n records whose payloads compress as badly as an app's do.
