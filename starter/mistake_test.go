@@ -1,7 +1,6 @@
 package main
 
 import (
-	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"testing"
@@ -17,13 +16,7 @@ func TestWhatCanNotComeTrue(t *testing.T) {
 		}
 	}))
 	t.Cleanup(gone.Close)
-	file := s.file("pushes.yaml", fmt.Sprintf(`
-name: pushes
-source: {connector: webhook, trigger: realtime, settings: {preset: github}, streams: [push]}
-destinations:
-  - {name: warehouse, connector: duckdb, hidden: true}
-  - {name: company, connector: datastream, hidden: true, settings: {url: %q}}
-`, gone.URL))
+	file := s.pushes(gone.URL)
 	const user, id = `Zoë "漢" 👩‍🚀`, `pushes/Zoë "漢" 👩‍🚀`
 	shop := s.file("customers.yaml", `
 name: customers

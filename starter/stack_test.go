@@ -94,6 +94,18 @@ func stack(t *testing.T) (*shell, engine.Addresses) {
 	return s, at
 }
 
+// pushes is a file of an integration that sends GitHub's pushes to the warehouse and to an endpoint.
+func (s *shell) pushes(endpoint string) string {
+	s.Helper()
+	return s.file("pushes.yaml", fmt.Sprintf(`
+name: pushes
+source: {connector: webhook, trigger: realtime, settings: {preset: github}, streams: [push]}
+destinations:
+  - {name: warehouse, connector: duckdb, hidden: true}
+  - {name: company, connector: datastream, hidden: true, settings: {url: %q}}
+`, endpoint))
+}
+
 // eventually runs a command line with -o json until what it prints is as wanted.
 func eventually[T any](s *shell, wanted func(T) bool, args ...string) (got T) {
 	s.Helper()
@@ -141,13 +153,7 @@ func TestRealtimeByCommands(t *testing.T) {
 		}
 	}))
 	t.Cleanup(endpoint.Close)
-	file := s.file("pushes.yaml", fmt.Sprintf(`
-name: pushes
-source: {connector: webhook, trigger: realtime, settings: {preset: github}, streams: [push]}
-destinations:
-  - {name: warehouse, connector: duckdb, hidden: true}
-  - {name: company, connector: datastream, hidden: true, settings: {url: %q}}
-`, endpoint.URL))
+	file := s.pushes(endpoint.URL)
 
 	s.want(exitOK, words("pushes"), "validate", file)
 	r := s.want(exitFailed, words("starter connection set", "ada", "install again"), "install", file, "--user", "ada")

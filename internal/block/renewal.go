@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/google/uuid"
@@ -303,13 +304,25 @@ func (o *Opener) keep(key connectionKey, old vault.Connection, secret json.RawMe
 func (o *Opener) stored(ctx context.Context, key connectionKey) (vault.Connection, error) {
 	conn, err := o.vault.Get(ctx, key.owner, key.connector, key.name)
 	if errors.Is(err, catalog.ErrNotFound) {
-		return conn, connectors.Errorf(connectors.Unauthorized, "open "+key.connector,
-			"there is no connection %q of %s for %s; set it with `starter connection set`", key.name, key.owner, key.connector)
+		return conn, NoConnection(key.owner, key.connector, key.name)
 	}
 	if err != nil {
 		return conn, unavailable("read connection", err)
 	}
 	return conn, nil
+}
+
+// NoConnection is the error, which is a catalog.ErrNotFound too, of a connection that is not stored. It says how to store it.
+func NoConnection(owner, connector, name string) *connectors.Error {
+	flags := "--operator"
+	if user, ok := vault.UserOf(owner); ok {
+		flags = "--user " + user
+	}
+	if name != DefaultConnection {
+		flags += " --name " + name
+	}
+	return &connectors.Error{Kind: connectors.Unauthorized, Op: "open " + connector, Err: catalog.ErrNotFound,
+		Message: fmt.Sprintf("there is no connection %q of %s for %s: store it with `starter connection set %s %s`", name, owner, connector, connector, flags)}
 }
 
 func stopping(op string) *connectors.Error {

@@ -3,6 +3,7 @@ package block_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"strings"
 	"sync"
 	"testing"
@@ -12,6 +13,7 @@ import (
 
 	"tributary/connectors"
 	"tributary/internal/block"
+	"tributary/internal/catalog"
 	"tributary/internal/vault"
 )
 
@@ -137,7 +139,7 @@ func TestUserWins(t *testing.T) {
 			}
 		})
 		_, err = v.use(t.Context(), w2)
-		want(t, err, connectors.Unauthorized, "there is no connection", "starter connection set")
+		want(t, err, connectors.Unauthorized, "there is no connection", "`starter connection set crm --user ada`")
 		if _, err := v.vault.Get(t.Context(), vault.User("ada"), "crm", "default"); err == nil {
 			t.Error("a deleted connection came back")
 		}
@@ -330,5 +332,20 @@ func TestBrokenRenewals(t *testing.T) {
 func renewsInto(secret string) func(*connectors.Renewal) {
 	return func(r *connectors.Renewal) {
 		r.Renew = func(context.Context, connectors.Config) (json.RawMessage, error) { return json.RawMessage(secret), nil }
+	}
+}
+
+// The command stores the connection that is missing, whoever is to own it.
+func TestNoConnection(t *testing.T) {
+	t.Parallel()
+	for command, c := range map[string]struct{ owner, name string }{
+		"`starter connection set crm --user ada`":              {vault.User("ada"), block.DefaultConnection},
+		"`starter connection set crm --operator --name spare`": {vault.Operator, "spare"},
+	} {
+		err := block.NoConnection(c.owner, "crm", c.name)
+		want(t, err, connectors.Unauthorized, c.owner, command)
+		if !errors.Is(err, catalog.ErrNotFound) {
+			t.Errorf("%v is not told to be missing", err)
+		}
 	}
 }

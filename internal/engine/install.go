@@ -71,9 +71,10 @@ func (e *Engine) Install(ctx context.Context, c client.Client, req InstallReques
 	}
 	account := ""
 	if def.AccountOf != nil && def.Connection != nil {
-		conn, err := e.Vault.Get(ctx, block.Owner(spec.Source.Hidden, req.User), def.Name, or(spec.Source.Connection, block.DefaultConnection))
+		owner, name := block.Owner(spec.Source.Hidden, req.User), or(spec.Source.Connection, block.DefaultConnection)
+		conn, err := e.Vault.Get(ctx, owner, def.Name, name)
 		if errors.Is(err, catalog.ErrNotFound) {
-			return Installed{}, noConnection(spec.Source, req.User)
+			return Installed{}, block.NoConnection(owner, def.Name, name)
 		}
 		if err != nil {
 			return Installed{}, err
@@ -115,19 +116,6 @@ func (e *Engine) Install(ctx context.Context, c client.Client, req InstallReques
 	}
 	out.RunID = run.GetRunID()
 	return e.awaitRunning(ctx, c, out, req.Progress)
-}
-
-// noConnection says which one the source needs, and how it is stored.
-func noConnection(source integration.Source, user string) error {
-	owner, flags := block.Owner(source.Hidden, user), "--user "+user
-	if source.Hidden {
-		flags = "--operator"
-	}
-	name := or(source.Connection, block.DefaultConnection)
-	if name != block.DefaultConnection {
-		flags += " --name " + name
-	}
-	return missing(fmt.Sprintf("there is no connection %q of %s for %s: store it with `starter connection set %s %s`", name, owner, source.Connector, source.Connector, flags))
 }
 
 func (e *Engine) startOptions(id string, req InstallRequest) client.StartWorkflowOptions {
@@ -211,13 +199,6 @@ type exists string
 func (e exists) Error() string { return string(e) }
 
 func (exists) Is(target error) bool { return target == catalog.ErrExists }
-
-// missing is an error that says by itself what is not there.
-type missing string
-
-func (e missing) Error() string { return string(e) }
-
-func (missing) Is(target error) bool { return target == catalog.ErrNotFound }
 
 type refusal string
 

@@ -26,6 +26,9 @@ const App = "app"
 // User is the owner of the connections of the user with that ID.
 func User(id string) string { return userPrefix + id }
 
+// UserOf is the ID of the user who the owner is; false: it is no user.
+func UserOf(owner string) (id string, ok bool) { return strings.CutPrefix(owner, userPrefix) }
+
 const userPrefix = "user:"
 
 // Vault encrypts and decrypts. It may be used by many goroutines.
@@ -159,7 +162,7 @@ func (v *Vault) decrypt(ciphertext, authenticated []byte) ([]byte, error) {
 }
 
 func checkNames(owner, connector, name string) error {
-	id, isUser := strings.CutPrefix(owner, userPrefix)
+	id, isUser := UserOf(owner)
 	switch {
 	case owner != Operator && owner != App && (!isUser || id == ""):
 		return fmt.Errorf("put connection: owner %q: want %q, %q or %q with the user's ID", owner, Operator, App, userPrefix)
