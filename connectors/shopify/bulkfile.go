@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 
 	"github.com/tidwall/gjson"
 
@@ -272,12 +273,8 @@ func (l *jsonl) flush() error {
 // within is an object's line with children in place of the connection.
 func (n nested) within(line []byte, children [][]byte, more bool) []byte {
 	end := bytes.LastIndexByte(line, '}')
-	out := make([]byte, 0, len(line)+64+len(bytes.Join(children, nil)))
-	out = append(out, line[:end]...)
-	out = append(out, `,"`+n.name+`":{"nodes":[`...)
-	out = append(out, bytes.Join(children, []byte{','})...)
-	out = fmt.Appendf(out, `],"pageInfo":{"hasNextPage":%t}}`, more)
-	return append(out, line[end:]...)
+	return slices.Concat(line[:end], []byte(`,"`+n.name+`":{"nodes":[`), bytes.Join(children, []byte{','}),
+		fmt.Appendf(nil, `],"pageInfo":{"hasNextPage":%t}}`, more), line[end:])
 }
 
 // withoutParent is a child's line as a page has it. No text within it holds what is cut out: there a quote has a backslash before it.
@@ -285,13 +282,12 @@ func withoutParent(line []byte) []byte {
 	return bytes.Replace(line, []byte(`,"__parentId":`+gjson.GetBytes(line, "__parentId").Raw), nil, 1)
 }
 
-// add makes a record of a line; node is the same as a page gives it.
-func (l *jsonl) add(line, node []byte) error {
-	rec, id, err := l.record(gjson.ParseBytes(line), line)
+// add makes a record of a line.
+func (l *jsonl) add(line, page []byte) error {
+	rec, id, err := l.record(gjson.ParseBytes(line), line, page)
 	if err != nil {
 		return err
 	}
-	rec.ID = connectors.RecordID(rec.Stream, rec.Key, rec.Version, node)
 	l.records, l.ids = append(l.records, rec), append(l.ids, id)
 	return nil
 }

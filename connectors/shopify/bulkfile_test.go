@@ -148,7 +148,7 @@ func TestARecordOfLinesHasTheIDOfAPage(t *testing.T) {
 			t.Fatalf("%d children: %d records, %v", n, len(l.records), err)
 		}
 		page := fmt.Sprintf(`%s,"lineItems":{"nodes":[%s],"pageInfo":{"hasNextPage":%t}}}`, head, strings.Join(shown, ","), n > st.nested.first)
-		want, _, err := l.record(gjson.Parse(page), []byte(page))
+		want, _, err := l.record(gjson.Parse(page), []byte(page), []byte(page))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -94,7 +94,8 @@ func (r *reading) records(a answer, path string) (nodes, error) {
 		var rec connectors.Record
 		var id int64
 		end := node.Index + len(node.Raw)
-		if rec, id, bad = r.record(node, a.body[node.Index:end:end]); bad != nil {
+		data := a.body[node.Index:end:end]
+		if rec, id, bad = r.record(node, data, data); bad != nil {
 			return false
 		}
 		out.records, out.ids = append(out.records, rec), append(out.ids, id)
@@ -104,8 +105,8 @@ func (r *reading) records(a answer, path string) (nodes, error) {
 	return out, bad
 }
 
-// record makes a record of a node; id is the number that orders it.
-func (r *reading) record(node gjson.Result, data []byte) (rec connectors.Record, id int64, err error) {
+// record makes a record of a node; id is the number that orders it. page is the node as a page gives it, by which it is recognised whichever way it comes.
+func (r *reading) record(node gjson.Result, data, page []byte) (rec connectors.Record, id int64, err error) {
 	key, id, err := keyOf(r.op, node.Get("id").Str)
 	if err != nil {
 		return rec, 0, err
@@ -126,7 +127,7 @@ func (r *reading) record(node gjson.Result, data []byte) (rec connectors.Record,
 		return rec, 0, connectors.Errorf(connectors.Invalid, r.op, "%s %s has no usable updatedAt", r.stream.name, key)
 	}
 	rec = connectors.Record{Stream: r.stream.name, Key: key, Op: connectors.Upsert, Version: at.UnixMicro(), OccurredAt: at, Data: data}
-	rec.ID = connectors.RecordID(rec.Stream, rec.Key, rec.Version, rec.Data)
+	rec.ID = connectors.RecordID(rec.Stream, rec.Key, rec.Version, page)
 	return rec, id, nil
 }
 

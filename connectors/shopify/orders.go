@@ -135,7 +135,8 @@ func (r *reading) children(ctx context.Context, found []child) ([]connectors.Rec
 		}
 		end := node.Index + len(node.Raw)
 		var rec connectors.Record
-		if rec, _, bad = r.record(node, a.body[node.Index:end:end]); bad != nil {
+		data := a.body[node.Index:end:end]
+		if rec, _, bad = r.record(node, data, data); bad != nil {
 			return false
 		}
 		out = append(out, rec)
