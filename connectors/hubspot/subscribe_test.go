@@ -206,20 +206,34 @@ func TestARedirectRemovesNothing(t *testing.T) {
 	t.Parallel()
 	a := newAccount(t, hubspottest.Options{})
 	subscribe(t, a.openApp(t, nil), "deals")
-	away := roundTripper(func(req *http.Request) (*http.Response, error) {
-		return &http.Response{StatusCode: 302, Header: http.Header{"Location": {"https://login.example.com/"}}, Body: http.NoBody, Request: req}, nil
-	})
-	v, err := hubspot.Definition().OpenSource(connectors.Config{App: raw(t, app()), Env: connectors.Env{Transport: away, Now: a.Now}})
-	if err != nil {
-		t.Fatal(err)
+	// from is the first call that is led elsewhere.
+	away := func(from func(*http.Request) bool) connectors.Subscriber {
+		v, err := hubspot.Definition().OpenSource(connectors.Config{App: raw(t, app()), Env: connectors.Env{Now: a.Now, Transport: roundTripper(func(req *http.Request) (*http.Response, error) {
+			if !from(req) {
+				return a.contract.RoundTrip(req)
+			}
+			return &http.Response{StatusCode: 302, Header: http.Header{"Location": {"https://login.example.com/"}}, Body: http.NoBody, Request: req}, nil
+		})}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return v.(connectors.Subscriber)
 	}
-	s := v.(connectors.Subscriber)
-	connectortest.WantError(t, s.Unsubscribe(t.Context(), connectors.SubscribeRequest{URL: hookURL}), connectors.NotFound, "redirects")
+	removes := func(req *http.Request) bool { return req.Method == http.MethodDelete }
+	s := away(func(*http.Request) bool { return true })
+	for _, s := range []connectors.Subscriber{s, away(removes)} {
+		connectortest.WantError(t, s.Unsubscribe(t.Context(), connectors.SubscribeRequest{URL: hookURL}), connectors.NotFound, "redirects")
+	}
 	if got, err := s.Subscriptions(t.Context(), connectors.SubscribeRequest{URL: hookURL}); err == nil {
 		t.Errorf("%d subscriptions of an app that was not reached", len(got))
 	}
 	if target, topics := a.Subscribed(); target != hookURL || len(topics) == 0 {
 		t.Errorf("the app calls %q for %v", target, topics)
+	}
+	s = away(func(req *http.Request) bool { return removes(req) && strings.HasSuffix(req.URL.Path, "/settings") })
+	connectortest.WantError(t, s.Unsubscribe(t.Context(), connectors.SubscribeRequest{URL: hookURL}), connectors.NotFound, "redirects")
+	if target, _ := a.Subscribed(); target != hookURL {
+		t.Errorf("the app calls %q", target)
 	}
 }
 

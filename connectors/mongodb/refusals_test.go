@@ -1,6 +1,7 @@
 package mongodb_test
 
 import (
+	"fmt"
 	"os"
 	"slices"
 	"strings"
@@ -176,11 +177,15 @@ func TestCollation(t *testing.T) {
 			t.Errorf("%s: %v", collection, err)
 		}
 	}
-	// Who may not look is told nothing, and writes.
-	server.Refuse(t, "listCollections", 13, mongodbtest.Command)
-	d := open(t, mongodb.Definition(), mongodb.Connection{Host: server.Addr, TLS: "off", Database: "crm"}, mongodb.Settings{Collection: "unseen"}, connectors.Append)
-	t.Cleanup(func() { _ = d.Close() })
-	if _, err := d.Write(t.Context(), batch(connectors.Append, 0, 2)); err != nil {
-		t.Error(err)
+	// Who may not look, and whom the server can't tell, writes; what passes comes again.
+	for code, kind := range map[int32]connectors.Kind{13: "", 59: "", 91: connectors.Unavailable} {
+		server.Refuse(t, "listCollections", code, mongodbtest.Command)
+		d := open(t, mongodb.Definition(), mongodb.Connection{Host: server.Addr, TLS: "off", Database: "crm"}, mongodb.Settings{Collection: fmt.Sprint("unseen", code)}, connectors.Append)
+		t.Cleanup(func() { _ = d.Close() })
+		if _, err := d.Write(t.Context(), batch(connectors.Append, 0, 2)); kind != "" {
+			connectortest.WantError(t, err, kind)
+		} else if err != nil {
+			t.Errorf("%d: %v", code, err)
+		}
 	}
 }
