@@ -62,7 +62,7 @@ func (t *destinationTest) bulk() {
 		first := 1 + try*n
 		b := t.batch(int64(first), bulky(first, n)...)
 		all = append(all, b)
-		own, grown := ownSize(b), t.bulkWrite(d, b)
+		own, grown := t.bulkWrite(d, b)
 		most := bulkFixed + int64(times*float64(own))
 		if grown <= most {
 			break
@@ -74,22 +74,22 @@ func (t *destinationTest) bulk() {
 	t.want(rowsOf(all...))
 }
 
-// bulkWrite writes a batch and returns by how many bytes the memory grew meanwhile.
-func (t *destinationTest) bulkWrite(d connectors.Destination, b connectors.Batch) int64 {
-	own := ownSize(b)
+// bulkWrite writes a batch and returns how many bytes it takes by itself, and by how many the memory grew meanwhile.
+func (t *destinationTest) bulkWrite(d connectors.Destination, b connectors.Batch) (own, grown int64) {
+	own = ownSize(b)
 	peak := watchMemory()
 	ctx, cancel := context.WithTimeout(context.Background(), bulkDeadline)
 	defer cancel()
 	began := time.Now()
 	r, err := d.Write(ctx, b)
 	took := time.Since(began)
-	grown := peak()
+	grown = peak()
 	if err != nil {
 		t.Fatalf("write of %d records: %v", len(b.Records), err)
 	}
 	t.wantOutcomes(b, r, nil)
 	t.Logf("%d records of %d MiB in %.1f s, memory grew by %d MiB (%.2f of the batch)", len(b.Records), own>>20, took.Seconds(), grown>>20, float64(grown)/float64(own))
-	return grown
+	return own, grown
 }
 
 // bulky makes n records whose payloads compress as badly as an app's do.

@@ -112,10 +112,9 @@ func (a *s3Account) failed(act action, bucket string, err error) *connectors.Err
 		e.Wait = outbound.RetryAfter(response.Response.Header.Get("Retry-After"), time.Now())
 	}
 	kind, listed := s3Kinds[code]
-	if common, known := amazon.Common[code]; known && !listed { // the status says less: quotas are told with 400
-		kind, listed = common.Kind, true
-	}
-	if !listed {
+	if common, known := amazon.Common[code]; !listed && known { // the status says less: quotas are told with 400
+		kind = common.Kind
+	} else if !listed {
 		kind = kindOfStatus(status)
 	}
 	e.Kind = kind
