@@ -206,10 +206,10 @@ func TestARedirectRemovesNothing(t *testing.T) {
 	t.Parallel()
 	a := newAccount(t, hubspottest.Options{})
 	subscribe(t, a.openApp(t, nil), "deals")
-	// from is the first call that is led elsewhere.
-	away := func(from func(*http.Request) bool) connectors.Subscriber {
+	// strays are the calls that are led elsewhere.
+	away := func(strays func(*http.Request) bool) connectors.Subscriber {
 		v, err := hubspot.Definition().OpenSource(connectors.Config{App: raw(t, app()), Env: connectors.Env{Now: a.Now, Transport: roundTripper(func(req *http.Request) (*http.Response, error) {
-			if !from(req) {
+			if !strays(req) {
 				return a.contract.RoundTrip(req)
 			}
 			return &http.Response{StatusCode: 302, Header: http.Header{"Location": {"https://login.example.com/"}}, Body: http.NoBody, Request: req}, nil
@@ -219,9 +219,9 @@ func TestARedirectRemovesNothing(t *testing.T) {
 		}
 		return v.(connectors.Subscriber)
 	}
-	removes := func(req *http.Request) bool { return req.Method == http.MethodDelete }
+	ofURL := func(req *http.Request) bool { return strings.HasSuffix(req.URL.Path, "/settings") }
 	s := away(func(*http.Request) bool { return true })
-	for _, s := range []connectors.Subscriber{s, away(removes)} {
+	for _, s := range []connectors.Subscriber{s, away(func(req *http.Request) bool { return req.Method == http.MethodDelete && !ofURL(req) })} {
 		connectortest.WantError(t, s.Unsubscribe(t.Context(), connectors.SubscribeRequest{URL: hookURL}), connectors.NotFound, "redirects")
 	}
 	if got, err := s.Subscriptions(t.Context(), connectors.SubscribeRequest{URL: hookURL}); err == nil {
@@ -230,7 +230,7 @@ func TestARedirectRemovesNothing(t *testing.T) {
 	if target, topics := a.Subscribed(); target != hookURL || len(topics) == 0 {
 		t.Errorf("the app calls %q for %v", target, topics)
 	}
-	s = away(func(req *http.Request) bool { return removes(req) && strings.HasSuffix(req.URL.Path, "/settings") })
+	s = away(func(req *http.Request) bool { return req.Method == http.MethodDelete && ofURL(req) })
 	connectortest.WantError(t, s.Unsubscribe(t.Context(), connectors.SubscribeRequest{URL: hookURL}), connectors.NotFound, "redirects")
 	if target, _ := a.Subscribed(); target != hookURL {
 		t.Errorf("the app calls %q", target)
